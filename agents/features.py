@@ -1,0 +1,99 @@
+"""What learned optimisers are fed: designed once, here.
+
+Values are normalised by their own running mean and deviation, so that an optimiser's queries do not
+change when y becomes a * y + b with a > 0. Nothing that a user's objective would not give is seen:
+no optimum, no true scale.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from bbo_envs.core import Observation
+from torch import Tensor
+
+
+class History(NamedTuple):
+    """Running statistics of the evaluations seen so far, per row.
+
+    Attributes:
+        budget: The number of queries there will be.
+        steps: Observations seen so far, the empty first one included.
+        count: ``[B]`` evaluations that came back (float64, as all statistics of y).
+        mean: ``[B]`` their mean.
+        spread: ``[B]`` the sum of their squared deviations from it.
+        best_x: ``[B, d]`` the incumbent; the centre of the cube before the first evaluation.
+        best_y: ``[B]`` its value; infinite before the first evaluation.
+    """
+
+    budget: int
+    steps: int
+    count: Tensor
+    mean: Tensor
+    spread: Tensor
+    best_x: Tensor
+    best_y: Tensor
+
+
+def empty_history(
+    batch: int, dim: int, budget: int, dtype: torch.dtype, device: torch.device
+) -> History:
+    """The history before the first query."""
+    zero = torch.zeros(batch, dtype=torch.float64, device=device)
+    centre = torch.full((batch, dim), 0.5, dtype=dtype, device=device)
+    return History(budget, 0, zero, zero, zero, centre, torch.full_like(zero, torch.inf))
+
+
+def update(history: History, observation: Observation) -> History:
+    """Takes in an observation; one with o = 0 changes nothing but the number of queries.
+
+    The statistics follow Welford 1962 and stay exact under shifts of y.
+    """
+    back = observation.o > 0
+    y = observation.y.to(torch.float64)
+    count = history.count + back
+    deviation = torch.where(back, y - history.mean, 0.0)
+    mean = history.mean + deviation / count.clamp_min(1.0)
+    spread = history.spread + deviation * torch.where(back, y - mean, 0.0)
+    better = back & (y < history.best_y)
+    return History(
+        budget=history.budget,
+        steps=history.steps + 1,
+        count=count,
+        mean=mean,
+        spread=spread,
+        best_x=torch.where(
+            better.unsqueeze(-1), observation.x.to(history.best_x), history.best_x
+        ),
+        best_y=torch.where(better, y, history.best_y),
+    )
+
+
+def value_features(history: History, observation: Observation) -> Tensor:
+    """Features of the values and the clock: ``[B, 7]`` in the dtype of the incumbent.
+
+    They are: the last value and the best value, each against the mean, in running deviations; the
+    last value against the best; the flag o; the share of the budget that is left; and the
+    logarithms of the numbers of queries made and left. The features of a value are zero where none has come
+    back, and while all values seen are equal.
+
+    Args:
+        history: The history that includes the observation.
+        observation: The last observation.
+    """
+    back = observation.o > 0
+    # One where nothing varies yet; written so that the root's gradient stays finite there.
+    varies = history.spread > 0
+    scale = torch.where(varies, history.spread / history.count.clamp_min(1.0), 1.0).sqrt()
+    y = torch.where(back, observation.y.to(torch.float64), history.mean)
+    best = torch.where(history.count > 0, history.best_y, history.mean)
+    last_score = (y - history.mean) / scale
+    best_score = (best - history.mean) / scale
+    left = max(history.budget - history.steps + 1, 0)
+    clock = [left / history.budget, math.log1p(history.steps) / 5.0, math.log1p(left) / 5.0]
+    features = [
+        torch.stack([last_score, best_score, last_score - best_score], -1),
+        observation.o.to(torch.float64).unsqueeze(-1),
+        scale.new_tensor(clock).expand(len(scale), -1),
+    ]
+    return torch.cat(features, -1).to(history.best_x)

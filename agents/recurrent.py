@@ -1,0 +1,135 @@
+"""The LSTM optimiser of Chen et al. 2017, section 2, for a fixed number of dimensions."""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from bbo_envs.core import Observation
+from gymnasium.spaces import Box
+from torch import Tensor, nn
+
+from agents.features import History, empty_history, update, value_features
+
+_VALUE_FEATURES = 7
+
+
+class LSTMState(NamedTuple):
+    """State of an ``LSTMAgent``: the recurrent state, and the history behind its features.
+
+    Attributes:
+        hidden: ``[layers, B, hidden]``.
+        cell: ``[layers, B, hidden]``.
+        history: Running statistics of the evaluations.
+    """
+
+    hidden: Tensor
+    cell: Tensor
+    history: History
+
+
+class LSTMAgent(nn.Module):
+    """Proposes the next query by a stacked LSTM: h_t, x_t = RNN(h_{t-1}, x_{t-1}, y_{t-1}, o_{t-1}).
+
+    Two things differ from the paper, whose network is published only in outline. Values are fed
+    normalised, together with the incumbent (see ``agents.features``), and the output is an offset
+    from the incumbent: an absolute output through a sigmoid saturates at the boundary and
+    collapses to one fixed query (*inferred*: the paper states neither form).
+
+    Args:
+        dim: The number of coordinates it proposes.
+        hidden: Width of each layer.
+        layers: Number of layers.
+        generator: Draws the initial weights.
+
+    Example:
+        >>> agent = LSTMAgent(2, hidden=8, layers=1, generator=torch.Generator().manual_seed(0))
+        >>> state = agent.init(3, Box(0, 1, (2,)), 10, torch.Generator())
+        >>> x, state = agent.step(state, Observation(torch.zeros(3, 2), *torch.zeros(2, 3)))
+        >>> x.shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(
+        self, dim: int, hidden: int = 128, layers: int = 1, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        inputs = 3 * dim + _VALUE_FEATURES
+        self.cells = nn.ModuleList(
+            nn.LSTMCell(inputs if layer == 0 else hidden, hidden) for layer in range(layers)
+        )
+        self.head = nn.Linear(hidden, dim)
+        _initialise(self, generator)
+
+    def init(
+        self, batch: int, space: Box, budget: int, generator: torch.Generator
+    ) -> LSTMState:
+        """The all-zero state.
+
+        Raises:
+            ValueError: If the space has another number of dimensions than the network.
+        """
+        if space.shape != (self.dim,):
+            raise ValueError(
+                f"this network proposes in {self.dim} dimensions, the task has shape {space.shape}; "
+                "load a network trained for that number of dimensions"
+            )
+        weight = self.head.weight
+        zeros = weight.new_zeros(len(self.cells), batch, weight.shape[1])
+        history = empty_history(batch, self.dim, budget, weight.dtype, weight.device)
+        return LSTMState(zeros, zeros, history)
+
+    def step(self, state: LSTMState, observation: Observation) -> tuple[Tensor, LSTMState]:
+        """The next query ``[B, dim]``, in the network's dtype."""
+        history = update(state.history, observation)
+        best = history.best_x
+        # Where nothing came back, the incumbent stands in for the last query.
+        last = torch.where(observation.o.unsqueeze(-1) > 0, observation.x.to(best), best)
+        values = value_features(history, observation)
+        signal = torch.cat([last - 0.5, best - 0.5, last - best, values], -1)
+        hidden, cell = [], []
+        for layer, lstm in enumerate(self.cells):
+            signal, memory = lstm(signal, (state.hidden[layer], state.cell[layer]))
+            hidden.append(signal)
+            cell.append(memory)
+        x = clamp_to_cube(best + self.head(signal))
+        return x, LSTMState(torch.stack(hidden), torch.stack(cell), history)
+
+
+def clamp_to_cube(x: Tensor) -> Tensor:
+    """Clamps x to [0, 1]; the gradient is blocked only where following it would push outward.
+
+    The gradient of a plain clamp is zero outside the box, so that a query which has left it never
+    learns to come back.
+
+    Example:
+        >>> x = torch.tensor([-0.5, 1.5], requires_grad=True)
+        >>> clamp_to_cube(x).sum().backward()  # descending lowers both: away from 0, towards 1
+        >>> x.grad
+        tensor([0., 1.])
+    """
+    clamped: Tensor = _Clamp.apply(x)  # type: ignore[no-untyped-call]
+    return clamped
+
+
+class _Clamp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(0.0, 1.0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,), (gradient,) = ctx.saved_tensors, gradients
+        outward = ((x <= 0.0) & (gradient > 0.0)) | ((x >= 1.0) & (gradient < 0.0))
+        return gradient.masked_fill(outward, 0.0)
+
+
+def _initialise(module: nn.Module, generator: torch.Generator | None) -> None:
+    """Draws weights as PyTorch's LSTM does, U(-1/sqrt(fan), 1/sqrt(fan)), from the generator."""
+    for layer in module.modules():
+        if isinstance(layer, nn.LSTMCell | nn.Linear):
+            fan = layer.hidden_size if isinstance(layer, nn.LSTMCell) else layer.in_features
+            bound = 1.0 / math.sqrt(fan)
+            for parameter in layer.parameters(recurse=False):
+                nn.init.uniform_(parameter, -bound, bound, generator=generator)

@@ -1,0 +1,79 @@
+"""What every room of the house speaks: distributions over objectives, and observations."""
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+class Observation(NamedTuple):
+    """What an optimiser sees after each query: the (x, y, o) of Chen et al. 2017, section 2.3.
+
+    Attributes:
+        x: ``[B, d]`` the query that came back, in the unit cube; zeros where ``o`` is 0.
+        y: ``[B]`` its value as the objective gave it, raw; zero where ``o`` is 0.
+        o: ``[B]`` 1 where an evaluation came back, 0 where a worker is still free.
+    """
+
+    x: Any
+    y: Any
+    o: Any
+
+
+@runtime_checkable
+class FunctionDistribution(Protocol):
+    """A distribution p(f) over objectives on the unit cube, batch first, to be minimised.
+
+    ``sample`` draws whatever makes a function; ``evaluate`` is pure. Every tensor of a state has
+    the batch as its leading axis, so that rows can be stacked.
+
+    Attributes:
+        dim: The number of coordinates, d.
+        differentiable: Whether ``evaluate`` passes gradients from y to x.
+        dtype: Of its values, and of a problem's state.
+        device: Likewise.
+        prior_mean: E[f(x)] over functions and uniform x. It is the reference m_0 against which a
+            first evaluation counts as an improvement; agents never see it.
+    """
+
+    dim: int
+    differentiable: bool
+    dtype: torch.dtype
+    device: torch.device
+    prior_mean: float
+
+    def sample(self, batch: int, generator: torch.Generator) -> Any:
+        """Draws ``batch`` functions and returns their state."""
+
+    def evaluate(self, state: Any, x: Tensor) -> tuple[Tensor, Any]:
+        """Evaluates each function once: x ``[B, d]`` -> y ``[B]`` and the state that follows."""
+
+    def optimum(self, state: Any) -> Tensor | None:
+        """The minimum of each function ``[B]``, or None where it is not known."""
+
+    def native(self, state: Any, x: Tensor) -> Tensor:
+        """The points ``[B, d]`` in the objective's own units at which queries x are evaluated."""
+
+
+def stack(states: list[Any]) -> Any:
+    """Concatenates states (nested named tuples of tensors) along the batch axis.
+
+    Leaves that are not tensors must be equal in all states.
+
+    Raises:
+        ValueError: If such a leaf differs, as when rows are at different steps.
+
+    Example:
+        >>> a = Observation(torch.zeros(1, 2), torch.zeros(1), torch.ones(1))
+        >>> stack([a, a, a]).x.shape
+        torch.Size([3, 2])
+    """
+    first = states[0]
+    if isinstance(first, Tensor):
+        return torch.cat(states)
+    if isinstance(first, tuple):
+        leaves = [stack(list(column)) for column in zip(*states, strict=True)]
+        return type(first)(*leaves)
+    if any(state != first for state in states):
+        raise ValueError(f"rows can be stacked only in step with each other; got {states}")
+    return first

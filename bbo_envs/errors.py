@@ -1,0 +1,35 @@
+"""The errors of the package: each names the value, what was expected, and the remedy."""
+
+import difflib
+from collections.abc import Iterable
+
+from gymnasium.error import ResetNeeded
+
+
+class QueryError(ValueError):
+    """A query point is not a finite point of the unit cube of the right shape."""
+
+
+class ObjectiveError(RuntimeError):
+    """An objective raised, or returned something that is not a finite number."""
+
+
+class BudgetExhaustedError(ResetNeeded):
+    """A step was asked for after the last evaluation of the budget."""
+
+
+class UnknownNameError(LookupError):
+    """A name (of a task, an agent, a preset, ...) that nothing is registered under."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        known = sorted(known)
+        close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+        hint = f"Did you mean {close[0]!r}? " if close else ""
+        super().__init__(f"Unknown {kind} {name!r}. {hint}Known: {', '.join(known)}.")
+
+
+class MissingExtraError(ImportError):
+    """A feature needs packages that the light install leaves out."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs more packages: pip install 'bbo-envs[{extra}]'")

@@ -1,0 +1,54 @@
+"""What to train and how: one dataclass, and a preset for each network that ships."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run by back-propagation through time.
+
+    The horizon grows with the iterations from ``first_horizon`` to ``horizon``; the learning rate
+    falls from ``learning_rate`` to a hundredth of it along a half cosine, after a warm-up.
+    """
+
+    task: str = "BBO-GP-6d-v0"
+    """The task whose functions the network is trained on."""
+    task_arguments: dict[str, Any] = field(
+        default_factory=lambda: {"sampler": "fourier", "features": 256}
+    )
+    """Arguments of the task, as for gym.make; the budget is set by the horizon."""
+    hidden: int = 128
+    """Width of the LSTM."""
+    layers: int = 1
+    """Layers of the LSTM."""
+    loss: Literal["sum", "oi", "oi-telescoped", "ei"] = "oi"
+    """The loss; 'oi' is its stop-gradient form."""
+    iterations: int = 20_000
+    """Steps of Adam."""
+    batch: int = 128
+    """Functions per iteration."""
+    first_horizon: int = 10
+    """Evaluations per function at the start of the curriculum."""
+    horizon: int = 100
+    """Evaluations per function at its end."""
+    curriculum: float = 0.5
+    """The share of the iterations over which the horizon grows."""
+    learning_rate: float = 3e-3
+    """Adam's learning rate at its highest."""
+    warm_up: int = 100
+    """Iterations over which the learning rate rises to it."""
+    max_gradient: float = 1.0
+    """The gradient's norm is clipped to this in every iteration."""
+    max_query_gradient: float = 1.0
+    """The gradient of every query is clipped to this norm, per function, before it goes on."""
+    detach_feedback: bool = True
+    """Pass no gradient through the values fed back to the network."""
+    seed: int = 0
+    """Of the initial weights and of all functions."""
+
+
+PRESETS: dict[str, TrainConfig] = {
+    "lstm-oi-6d": TrainConfig(task="BBO-GP-6d-v0", hidden=256, iterations=8_000),
+    "lstm-oi-2d": TrainConfig(task="BBO-GP-2d-v0", iterations=5_000),
+}

@@ -1,0 +1,116 @@
+"""Losses over a trajectory, each ``[B]``, to be minimised (Chen et al. 2017, section 2.1)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from bbo_envs.errors import UnknownNameError
+from bbo_envs.functions.gp import condition, expected_improvement, predict, prior
+from bbo_envs.functions.kernels import Kernel
+from torch import Tensor
+
+from training.rollout import Trajectory
+
+Loss = Callable[[Trajectory], Tensor]
+
+
+def summed(trajectory: Trajectory) -> Tensor:
+    """L_sum: the sum of all values.
+
+    Example:
+        >>> from bbo_envs import Observation
+        >>> value = torch.tensor([[1.0, -2.0, -1.0]])
+        >>> summed(Trajectory(torch.zeros(1, 3, 1), value, Observation(None, None, None)))
+        tensor([-2.])
+    """
+    return trajectory.value.sum(-1)
+
+
+def observed_improvement(
+    trajectory: Trajectory, reference: float = 0.0, stop_gradient: bool = True
+) -> Tensor:
+    """L_OI: the sum over t of min(f(x_t) - m_{t-1}, 0), where m is the running minimum.
+
+    The first value is measured against the prior mean: measured against itself, as the paper's
+    formula can be read, a bad first query would be rewarded.
+
+    Args:
+        trajectory: The run.
+        reference: m_0, the prior mean of the functions.
+        stop_gradient: Treat the running minimum as a constant, so that every improving step gets
+            its own gradient. Otherwise the sum telescopes to min_t f(x_t) - m_0, clipped at zero,
+            in its gradient as in its value.
+
+    Example:
+        >>> from bbo_envs import Observation
+        >>> value = torch.tensor([[1.0, -2.0, -1.0]])
+        >>> run = Trajectory(torch.zeros(1, 3, 1), value, Observation(None, None, None))
+        >>> observed_improvement(run)
+        tensor([-2.])
+    """
+    value = trajectory.value
+    first = torch.full_like(value[:, :1], reference)
+    best = torch.cat([first, value], -1).cummin(-1).values[:, :-1]
+    if stop_gradient:
+        best = best.detach()
+    return (value - best).clamp_max(0.0).sum(-1)
+
+
+def expected_improvement_loss(
+    trajectory: Trajectory, kernel: Kernel, noise: float, reference: float = 0.0
+) -> Tensor:
+    """L_EI: minus the sum over t of EI(x_t | what came back before t) under the generating GP.
+
+    Args:
+        trajectory: A run on functions of the GP prior.
+        kernel: The kernel that generates them.
+        noise: The standard deviation of the noise in y.
+        reference: What the first query improves on: the prior mean.
+    """
+    seen_x, seen_y, seen_o = (part.double() for part in trajectory.observation)
+    queries = trajectory.x.double()
+    batch, budget, dim = queries.shape
+    gp = prior(batch, dim, queries.dtype, queries.device)
+    best = torch.full_like(queries[:, 0, 0], reference)
+    total = torch.zeros_like(best)
+    # The jitter is larger than the sampler's: a loss needs a smooth gradient, not exact values.
+    variance = max(noise**2, 1e-6)
+    for t in range(budget):
+        if bool(seen_o[:, t].all()):
+            gp = condition(
+                gp, predict(kernel, gp, seen_x[:, t]), seen_x[:, t], seen_y[:, t], variance
+            )
+            best = torch.minimum(best, seen_y[:, t])
+        prediction = predict(kernel, gp, queries[:, t])
+        total = total + expected_improvement(prediction.mean, prediction.variance, best)
+    return (-total).to(trajectory.value.dtype)
+
+
+def make_loss(name: str, functions: Any, noise: float = 0.0) -> Loss:
+    """Makes a loss for runs on a function distribution.
+
+    Args:
+        name: ``"sum"``, ``"oi"`` (stop-gradient form), ``"oi-telescoped"`` or ``"ei"``.
+        functions: The distribution that the runs are on; EI needs its kernel.
+        noise: The standard deviation of the noise in y.
+
+    Raises:
+        UnknownNameError: If no loss has this name.
+        ValueError: If EI is asked for on functions that are not GP samples.
+    """
+    reference = functions.prior_mean
+    if name == "ei":
+        if not hasattr(functions, "kernel"):
+            raise ValueError(
+                "loss 'ei' needs the posterior of the generating GP, which "
+                f"{type(functions).__name__} does not have; use 'oi' or 'sum'"
+            )
+        return lambda run: expected_improvement_loss(run, functions.kernel, noise, reference)
+    losses: dict[str, Loss] = {
+        "sum": summed,
+        "oi": lambda run: observed_improvement(run, reference, stop_gradient=True),
+        "oi-telescoped": lambda run: observed_improvement(run, reference, stop_gradient=False),
+    }
+    if name not in losses:
+        raise UnknownNameError("loss", name, [*losses, "ei"])
+    return losses[name]

@@ -1,0 +1,116 @@
+"""The loop in which an optimiser meets a problem; training and the benchmark share it."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from agents.base import Agent
+from bbo_envs.core import Observation
+from bbo_envs.problem import Problem, ProblemState, StepInfo
+from torch import Tensor
+
+
+class Step(NamedTuple):
+    """One turn of the loop.
+
+    Attributes:
+        observation: What the agent was shown before it proposed.
+        x: ``[B, d]`` what it proposed.
+        info: What the problem made of it.
+        state: The problem's state afterwards.
+    """
+
+    observation: Observation
+    x: Tensor
+    info: StepInfo
+    state: ProblemState
+
+
+class Trajectory(NamedTuple):
+    """A whole run of T evaluations, batch first, differentiable where the problem is.
+
+    Attributes:
+        x: ``[B, T, d]`` the queries, in the order asked.
+        value: ``[B, T]`` their noise-free values.
+        observation: What was seen before each query: x ``[B, T, d]``, y ``[B, T]``, o ``[B, T]``.
+    """
+
+    x: Tensor
+    value: Tensor
+    observation: Observation
+
+
+def steps(
+    agent: Agent,
+    problem: Problem,
+    start: tuple[ProblemState, Observation],
+    generator: torch.Generator,
+    *,
+    detach_feedback: bool = False,
+    max_query_gradient: float | None = None,
+) -> Iterator[Step]:
+    """Plays an agent on a problem, one step at a time, until the budget is used.
+
+    Args:
+        agent: The optimiser.
+        problem: The task.
+        start: What ``problem.reset`` gave.
+        generator: The agent's randomness.
+        detach_feedback: Pass no gradient through the values fed back to the agent. Full
+            back-propagation adds noise, not skill, past some fifty steps.
+        max_query_gradient: Clip the gradient of every query ``x_t`` to this norm, per row.
+
+    Yields:
+        A ``Step`` for each evaluation, as it is made: an error later on loses none of them.
+    """
+    state, observation = start
+    agent_state = agent.init(len(observation.y), problem.space, problem.budget, generator)
+    while state.t < problem.budget:
+        x, agent_state = agent.step(agent_state, observation)
+        if max_query_gradient is not None and x.requires_grad:
+            x.register_hook(_Clip(max_query_gradient))
+        state, following, info = problem.step(state, x)
+        yield Step(observation, x, info, state)
+        if detach_feedback:
+            following = following._replace(y=following.y.detach())
+        observation = following
+
+
+def unroll(
+    agent: Agent,
+    problem: Problem,
+    start: tuple[ProblemState, Observation],
+    generator: torch.Generator,
+    **options: Any,
+) -> Trajectory:
+    """Plays an agent on a problem to the end; the options are those of ``steps``.
+
+    Example:
+        >>> from agents import load_agent
+        >>> from bbo_envs import make_problem
+        >>> problem = make_problem("BBO-GP-2d-v0", budget=5)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> start = problem.reset(3, generator)
+        >>> unroll(load_agent("random"), problem, start, generator).value.shape
+        torch.Size([3, 5])
+    """
+    run = list(steps(agent, problem, start, generator, **options))
+    observation = Observation(
+        *(torch.stack(parts, 1) for parts in zip(*(s.observation for s in run), strict=True))
+    )
+    return Trajectory(
+        x=torch.stack([s.x for s in run], 1),
+        value=torch.stack([s.info.value for s in run], 1),
+        observation=observation,
+    )
+
+
+class _Clip:
+    """Gradient hook: scales each row of a gradient down to a largest norm."""
+
+    def __init__(self, largest: float) -> None:
+        self.largest = largest
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        norm = gradient.norm(dim=-1, keepdim=True)
+        return gradient * (self.largest / norm.clamp_min(self.largest))
