@@ -19,11 +19,11 @@ class Agent(Protocol):
 
     Example:
         >>> from bbo_envs import make_problem
-        >>> from agents import load_agent
+        >>> from agents import make_agent
         >>> problem = make_problem("BBO-GP-2d-v0")
         >>> generator = torch.Generator().manual_seed(0)
         >>> state, observation = problem.reset(4, generator)
-        >>> agent = load_agent("random")
+        >>> agent = make_agent("random", problem.functions)
         >>> agent_state = agent.init(4, problem.space, problem.budget, generator)
         >>> x, agent_state = agent.step(agent_state, observation)
         >>> x.shape

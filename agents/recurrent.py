@@ -20,20 +20,23 @@ class LSTMState(NamedTuple):
         hidden: ``[layers, B, hidden]``.
         cell: ``[layers, B, hidden]``.
         history: Running statistics of the evaluations.
+        generator: The source of the random points.
     """
 
     hidden: Tensor
     cell: Tensor
     history: History
+    generator: torch.Generator
 
 
 class LSTMAgent(nn.Module):
     """Proposes the next query by a stacked LSTM: h_t, x_t = RNN(h_{t-1}, x_{t-1}, y_{t-1}, o_{t-1}).
 
-    Two things differ from the paper, whose network is published only in outline. Values are fed
-    normalised, together with the incumbent (see ``agents.features``), and the output is an offset
-    from the incumbent: an absolute output through a sigmoid saturates at the boundary and
-    collapses to one fixed query (*inferred*: the paper states neither form).
+    The paper publishes its network only in outline; what it leaves open is chosen here so that it
+    learns. Values are fed normalised, together with the incumbent (see ``agents.features``). The
+    output is an offset from the incumbent: an absolute one through a sigmoid saturates at the
+    boundary and collapses to one fixed query. And each step is given a uniform random point, with
+    a learned gate that moves the query towards it: a deterministic network stops exploring.
 
     Args:
         dim: The number of coordinates it proposes.
@@ -53,12 +56,13 @@ class LSTMAgent(nn.Module):
         self, dim: int, hidden: int = 128, layers: int = 1, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
+        self.architecture = {"dim": dim, "hidden": hidden, "layers": layers}
         self.dim = dim
-        inputs = 3 * dim + _VALUE_FEATURES
+        inputs = 4 * dim + _VALUE_FEATURES
         self.cells = nn.ModuleList(
             nn.LSTMCell(inputs if layer == 0 else hidden, hidden) for layer in range(layers)
         )
-        self.head = nn.Linear(hidden, dim)
+        self.head = nn.Linear(hidden, 2 * dim)
         _initialise(self, generator)
 
     def init(
@@ -77,7 +81,7 @@ class LSTMAgent(nn.Module):
         weight = self.head.weight
         zeros = weight.new_zeros(len(self.cells), batch, weight.shape[1])
         history = empty_history(batch, self.dim, budget, weight.dtype, weight.device)
-        return LSTMState(zeros, zeros, history)
+        return LSTMState(zeros, zeros, history, generator)
 
     def step(self, state: LSTMState, observation: Observation) -> tuple[Tensor, LSTMState]:
         """The next query ``[B, dim]``, in the network's dtype."""
@@ -86,14 +90,19 @@ class LSTMAgent(nn.Module):
         # Where nothing came back, the incumbent stands in for the last query.
         last = torch.where(observation.o.unsqueeze(-1) > 0, observation.x.to(best), best)
         values = value_features(history, observation)
-        signal = torch.cat([last - 0.5, best - 0.5, last - best, values], -1)
+        random = torch.rand(
+            best.shape, generator=state.generator, device=state.generator.device
+        ).to(best)
+        away = random - best
+        signal = torch.cat([last - 0.5, best - 0.5, last - best, away, values], -1)
         hidden, cell = [], []
         for layer, lstm in enumerate(self.cells):
             signal, memory = lstm(signal, (state.hidden[layer], state.cell[layer]))
             hidden.append(signal)
             cell.append(memory)
-        x = clamp_to_cube(best + self.head(signal))
-        return x, LSTMState(torch.stack(hidden), torch.stack(cell), history)
+        offset, gate = self.head(signal).chunk(2, -1)
+        x = clamp_to_cube(best + offset + gate.sigmoid() * away)
+        return x, LSTMState(torch.stack(hidden), torch.stack(cell), history, state.generator)
 
 
 def clamp_to_cube(x: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class FunctionDistribution(Protocol):
 
 
 def stack(states: list[Any]) -> Any:
-    """Concatenates states (nested named tuples of tensors) along the batch axis.
+    """Concatenates states (nested tuples of tensors) along the batch axis.
 
     Leaves that are not tensors must be equal in all states.
 
@@ -73,7 +73,7 @@ def stack(states: list[Any]) -> Any:
         return torch.cat(states)
     if isinstance(first, tuple):
         leaves = [stack(list(column)) for column in zip(*states, strict=True)]
-        return type(first)(*leaves)
+        return tuple(leaves) if type(first) is tuple else type(first)(*leaves)
     if any(state != first for state in states):
         raise ValueError(f"rows can be stacked only in step with each other; got {states}")
     return first

@@ -89,6 +89,7 @@ class Trainer:
             self.generator,
             detach_feedback=config.detach_feedback,
             max_query_gradient=config.max_query_gradient,
+            truncation=config.truncation,
         )
         # Per step, so that the gradient's size does not grow with the horizon.
         loss = loss_of(run).mean() / horizon

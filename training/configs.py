@@ -32,9 +32,11 @@ class TrainConfig:
     """Evaluations per function at the start of the curriculum."""
     horizon: int = 100
     """Evaluations per function at its end."""
-    curriculum: float = 0.5
+    truncation: int = 50
+    """Gradients pass through at most this many steps (truncated BPTT)."""
+    curriculum: float = 0.7
     """The share of the iterations over which the horizon grows."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     """Adam's learning rate at its highest."""
     warm_up: int = 100
     """Iterations over which the learning rate rises to it."""
@@ -49,6 +51,6 @@ class TrainConfig:
 
 
 PRESETS: dict[str, TrainConfig] = {
-    "lstm-oi-6d": TrainConfig(task="BBO-GP-6d-v0", hidden=256, iterations=8_000),
+    "lstm-oi-6d": TrainConfig(task="BBO-GP-6d-v0", hidden=256, iterations=9_000),
     "lstm-oi-2d": TrainConfig(task="BBO-GP-2d-v0", iterations=5_000),
 }

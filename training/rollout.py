@@ -48,6 +48,7 @@ def steps(
     *,
     detach_feedback: bool = False,
     max_query_gradient: float | None = None,
+    truncation: int | None = None,
 ) -> Iterator[Step]:
     """Plays an agent on a problem, one step at a time, until the budget is used.
 
@@ -59,6 +60,7 @@ def steps(
         detach_feedback: Pass no gradient through the values fed back to the agent. Full
             back-propagation adds noise, not skill, past some fifty steps.
         max_query_gradient: Clip the gradient of every query ``x_t`` to this norm, per row.
+        truncation: Pass no gradient across every so many steps (truncated BPTT).
 
     Yields:
         A ``Step`` for each evaluation, as it is made: an error later on loses none of them.
@@ -66,6 +68,8 @@ def steps(
     state, observation = start
     agent_state = agent.init(len(observation.y), problem.space, problem.budget, generator)
     while state.t < problem.budget:
+        if truncation is not None and state.t % truncation == 0:
+            state, observation, agent_state = detach((state, observation, agent_state))
         x, agent_state = agent.step(agent_state, observation)
         if max_query_gradient is not None and x.requires_grad:
             x.register_hook(_Clip(max_query_gradient))
@@ -86,12 +90,12 @@ def unroll(
     """Plays an agent on a problem to the end; the options are those of ``steps``.
 
     Example:
-        >>> from agents import load_agent
+        >>> from agents import make_agent
         >>> from bbo_envs import make_problem
         >>> problem = make_problem("BBO-GP-2d-v0", budget=5)
         >>> generator = torch.Generator().manual_seed(0)
         >>> start = problem.reset(3, generator)
-        >>> unroll(load_agent("random"), problem, start, generator).value.shape
+        >>> unroll(make_agent("random", problem.functions), problem, start, generator).value.shape
         torch.Size([3, 5])
     """
     run = list(steps(agent, problem, start, generator, **options))
@@ -103,6 +107,16 @@ def unroll(
         value=torch.stack([s.info.value for s in run], 1),
         observation=observation,
     )
+
+
+def detach(state: Any) -> Any:
+    """Cuts a state (nested tuples of tensors) off the graph that computed it."""
+    if isinstance(state, Tensor):
+        return state.detach()
+    if isinstance(state, tuple):
+        parts = [detach(part) for part in state]
+        return tuple(parts) if type(state) is tuple else type(state)(*parts)
+    return state
 
 
 class _Clip:

@@ -51,7 +51,7 @@ def prior(batch: int, dim: int, dtype: torch.dtype, device: torch.device | str) 
         1.0
     """
     empty = torch.zeros(batch, 0, dtype=dtype, device=device)
-    return Conditioned(empty.unsqueeze(-1).expand(-1, -1, dim), empty.unsqueeze(-1), empty)
+    return Conditioned(empty.new_zeros(batch, 0, dim), empty.new_zeros(batch, 0, 0), empty)
 
 
 def predict(kernel: Kernel, gp: Conditioned, x: Tensor) -> Prediction:

@@ -1,0 +1,44 @@
+# Every target sets up what it needs: a virtual environment with pinned packages.
+# To use one of your own instead: make test BIN=/path/to/its/bin/ SETUP=
+
+PYTHON ?= python3
+BIN ?= .venv/bin/
+SETUP ?= .venv/installed
+
+.PHONY: benchmark test test-slow lint format train-weights wheel clean
+
+benchmark: $(SETUP)  ## Learned against classical optimisers: a table, a Parquet file, a picture
+	$(BIN)bbo benchmark
+
+test: $(SETUP)  ## The tests, without the slow ones
+	$(BIN)python -m pytest -n 2
+
+test-slow: $(SETUP)  ## The tests that take over half a minute each
+	$(BIN)python -m pytest -n 2 -m slow
+
+lint: $(SETUP)  ## Linter, formatter check, type checker, layers
+	$(BIN)ruff check .
+	$(BIN)ruff format --check .
+	$(BIN)mypy
+	$(BIN)lint-imports
+
+format: $(SETUP)  ## Applies the formatter and the linter's fixes
+	$(BIN)ruff check --fix .
+	$(BIN)ruff format .
+
+train-weights: $(SETUP)  ## Retrains the networks that ship (hours); resumes where it was stopped
+	$(BIN)bbo train --preset lstm-oi-6d
+	$(BIN)bbo train --preset lstm-oi-2d
+
+wheel: $(SETUP)
+	rm -rf build dist
+	$(BIN)python -m build --wheel
+
+clean:
+	rm -rf .venv build dist *.egg-info
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --upgrade pip
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

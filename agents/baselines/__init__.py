@@ -1,0 +1,1 @@
+"""Classical optimisers: thin adapters on well-kept libraries, each imported when used."""

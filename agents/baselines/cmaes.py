@@ -1,0 +1,57 @@
+"""CMA-ES (Hansen & Ostermeier 2001), by ``cma``, restarted whenever it stops."""
+
+import numpy as np
+from bbo_envs.errors import MissingExtraError
+
+from agents.baselines.adapter import PerFunction, Point
+
+# A quarter of the box's width, as the library recommends.
+_INITIAL_STEP = 0.25
+
+
+class _CMAES:
+    def __init__(self, dim: int, budget: int, seed: int) -> None:
+        self.dim = dim
+        self.random = np.random.default_rng(seed)
+        self.strategy = self._start(np.full(dim, 0.5))
+        self.asked: list[Point] = []
+        self.told: list[tuple[Point, float]] = []
+
+    def ask(self) -> Point:
+        if not self.asked:
+            self.asked = list(self.strategy.ask())
+        return self.asked.pop(0)
+
+    def tell(self, x: Point, y: float) -> None:
+        self.told.append((x, y))
+        if len(self.told) < self.strategy.popsize:
+            return
+        self.strategy.tell(*zip(*self.told, strict=True))
+        self.asked, self.told = [], []
+        if self.strategy.stop():
+            self.strategy = self._start(self.random.random(self.dim))
+
+    def _start(self, mean: Point):  # type: ignore[no-untyped-def]
+        import cma
+
+        options = {
+            "bounds": [0.0, 1.0],
+            "verbose": -9,
+            # The library would otherwise seed and use NumPy's global generator.
+            "seed": np.nan,
+            "randn": lambda *shape: self.random.standard_normal(shape),
+        }
+        return cma.CMAEvolutionStrategy(mean, _INITIAL_STEP, options)
+
+
+def cmaes() -> PerFunction:
+    """CMA-ES from the centre of the cube with a step of a quarter; restarts begin at random.
+
+    Raises:
+        MissingExtraError: If ``cma`` is not installed.
+    """
+    try:
+        import cma  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("agent 'cmaes'", "baselines") from error
+    return PerFunction(_CMAES)

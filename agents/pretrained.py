@@ -1,0 +1,113 @@
+"""Trained networks: safetensors with a JSON card beside each, checked before use."""
+
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from bbo_envs.errors import UnknownNameError
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_tensors
+from safetensors.torch import save as pack_tensors
+
+from agents.recurrent import LSTMAgent
+
+
+class WeightsError(RuntimeError):
+    """A weights file, or its card, is damaged or does not fit."""
+
+
+def trained_names() -> list[str]:
+    """The names of the networks that ship with the package.
+
+    Example:
+        >>> "lstm-oi-6d" in trained_names()
+        True
+    """
+    return sorted(path.stem for path in _shipped().glob("*.safetensors"))
+
+
+def load(name: str | Path) -> LSTMAgent:
+    """Loads a trained network, ready to propose.
+
+    Its parameters require no gradient; call ``requires_grad_()`` to train it further.
+
+    Args:
+        name: The name of a shipped network, or the path of a ``.safetensors`` file that has its
+            card (``.json``) beside it.
+
+    Raises:
+        UnknownNameError: If no shipped network has this name.
+        WeightsError: If the file or its card is missing, damaged, or does not fit.
+
+    Example:
+        >>> load("lstm-oi-6d").dim
+        6
+    """
+    path = _path(name)
+    facts = card(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"the weights {path} cannot be read ({error}); {_REMEDY}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != facts.get("sha256"):
+        raise WeightsError(
+            f"the weights {path} are damaged: their SHA-256 is {found[:12]}…, their card says "
+            f"{str(facts.get('sha256'))[:12]}…; {_REMEDY}"
+        )
+    try:
+        agent = LSTMAgent(**facts["architecture"])
+        agent.load_state_dict(parse_tensors(data))
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"the weights {path} do not fit their card ({type(error).__name__}: {error}); {_REMEDY}"
+        ) from error
+    return agent.eval().requires_grad_(False)
+
+
+def card(name: str | Path) -> dict[str, Any]:
+    """The card of a trained network: architecture, training, score; see ``load``.
+
+    Example:
+        >>> card("lstm-oi-6d")["architecture"]["dim"]
+        6
+    """
+    path = _path(name).with_suffix(".json")
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"the card {path} cannot be read ({error}); {_REMEDY}") from error
+    return facts
+
+
+def save(path: Path, agent: LSTMAgent, facts: dict[str, Any]) -> None:
+    """Writes a network and its card: ``path`` and ``path`` with the suffix ``.json``.
+
+    Args:
+        path: Where; it ends in ``.safetensors``.
+        agent: The network.
+        facts: What the card says beside the architecture and the file's hash.
+    """
+    data = pack_tensors({k: v.cpu().contiguous() for k, v in agent.state_dict().items()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    own = {"architecture": agent.architecture, "sha256": hashlib.sha256(data).hexdigest()}
+    path.with_suffix(".json").write_text(json.dumps(own | facts, indent=2) + "\n")
+
+
+_REMEDY = "copy it again, or reinstall: pip install --force-reinstall --no-deps bbo-envs"
+
+
+def _shipped() -> Path:
+    return Path(str(resources.files("agents"))) / "weights"
+
+
+def _path(name: str | Path) -> Path:
+    if isinstance(name, Path) or name.endswith(".safetensors"):
+        return Path(name)
+    path = _shipped() / f"{name}.safetensors"
+    if not path.exists():
+        raise UnknownNameError("trained network", name, trained_names())
+    return path

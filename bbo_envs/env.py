@@ -1,0 +1,223 @@
+"""The Gymnasium environments: numpy in, ``Problem.step`` without gradients, numpy out."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from bbo_envs.core import Observation
+from bbo_envs.errors import QueryError
+from bbo_envs.problem import Problem, ProblemState
+
+_NOT_RESET = "call reset() before step()"
+
+
+def observation_space(dim: int) -> spaces.Tuple:
+    """The space of one ``Observation``: x in the unit cube, y any number, o in {0, 1}."""
+    return spaces.Tuple(
+        (
+            spaces.Box(0.0, 1.0, (dim,), np.float32),
+            spaces.Box(-np.inf, np.inf, (), np.float32),
+            spaces.Box(0.0, 1.0, (), np.float32),
+        )
+    )
+
+
+class BlackBoxEnv(gymnasium.Env[Observation, NDArray[Any]]):
+    """A black-box optimisation task in which the agent is the optimiser.
+
+    An action is the next query, a point of the unit cube; the observation is what came back
+    (``bbo_envs.Observation``); the reward is the problem's; the last evaluation of the budget
+    terminates the episode. ``info`` holds ``t`` (queries asked) and ``clock`` (simulated time);
+    once anything came back, ``best_x`` and ``best_y``, the incumbent; and after each step
+    ``x_native``, the query in the objective's own units.
+
+    Args:
+        problem: The task, which should be in float64 on the CPU.
+
+    Example:
+        >>> import gymnasium, bbo_envs
+        >>> env = gymnasium.make("BBO-Branin-2d-v0", budget=10)
+        >>> observation, info = env.reset(seed=0)
+        >>> observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+        >>> sorted(info)
+        ['best_x', 'best_y', 'clock', 't', 'x_native']
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.action_space = problem.space
+        self.observation_space = observation_space(problem.functions.dim)
+        self._state: ProblemState | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Draws a new function; the same one whenever the seed is the same."""
+        super().reset(seed=seed)
+        self._state, observation = self.problem.reset(1, torch_generator(self.np_random))
+        return _rows(_to_numpy(observation))[0], _first_row(_info(self._state))
+
+    def step(
+        self, action: NDArray[Any]
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Evaluates one query; see ``Problem.step`` for the errors, which leave the state as is.
+
+        Raises:
+            ResetNeeded: Before the first reset, and after the end of the episode.
+            QueryError: If the action is not a point of the unit cube of the right shape.
+            ObjectiveError: If the objective raises, or returns NaN or infinity.
+        """
+        if self._state is None:
+            raise ResetNeeded(_NOT_RESET)
+        queries = _queries(action, self.action_space.shape).unsqueeze(0)
+        with torch.no_grad():
+            native = self.problem.functions.native(self._state.function, queries)
+            self._state, observation, step = self.problem.step(self._state, queries)
+        info = _info(self._state) | {"x_native": native.numpy()}
+        row = _rows(_to_numpy(observation))[0]
+        return row, step.reward.item(), step.done, False, _first_row(info)
+
+
+class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
+    """Many copies of a task, computed as one batch.
+
+    Row i is the scalar environment seeded with ``seed + i``, through autoreset, which is of the
+    SAME_STEP kind: the step that ends the episodes returns the first observation of the next ones,
+    and the last one in ``info["final_obs"]`` (with ``info["final_info"]``).
+
+    Args:
+        num_envs: The number of rows.
+        problem: The task, which should be in float64 on the CPU.
+
+    Example:
+        >>> import gymnasium, bbo_envs
+        >>> envs = gymnasium.make_vec("BBO-GP-6d-v0", num_envs=32)
+        >>> observation, info = envs.reset(seed=0)
+        >>> observation, reward, *_ = envs.step(envs.action_space.sample())
+        >>> reward.shape
+        (32,)
+    """
+
+    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+
+    def __init__(self, num_envs: int, problem: Problem) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs!r}")
+        self.num_envs = num_envs
+        self.problem = problem
+        self.single_action_space = problem.space
+        self.single_observation_space = observation_space(problem.functions.dim)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self._rows: list[np.random.Generator] = []
+        self._state: ProblemState | None = None
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Draws a new function for every row.
+
+        Args:
+            seed: An integer seeds row i with ``seed + i``; a list gives each row its own; None
+                goes on with the generators that the rows have.
+            options: Not used.
+        """
+        seeds = [seed] * self.num_envs if seed is None or isinstance(seed, int) else list(seed)
+        if isinstance(seed, int):
+            seeds = [seed + row for row in range(self.num_envs)]
+        if len(seeds) != self.num_envs:
+            raise ValueError(
+                f"seed must be an integer or a list of {self.num_envs} (one for each row), "
+                f"got {len(seeds)}"
+            )
+        old = self._rows or [None] * self.num_envs
+        self._rows = [
+            generator if generator is not None and row_seed is None else seeding.np_random(row_seed)[0]
+            for generator, row_seed in zip(old, seeds, strict=True)
+        ]
+        self._state, observation = self._draw()
+        return observation, self._with_masks(_info(self._state))
+
+    def step(
+        self, actions: NDArray[Any]
+    ) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Evaluates one query per row; errors are those of the scalar environment."""
+        if self._state is None:
+            raise ResetNeeded(_NOT_RESET)
+        queries = _queries(actions, self.action_space.shape)
+        with torch.no_grad():
+            native = self.problem.functions.native(self._state.function, queries)
+            self._state, result, step = self.problem.step(self._state, queries)
+        observation = _to_numpy(result)
+        info = self._with_masks(_info(self._state) | {"x_native": native.numpy()})
+        if step.done:
+            final = np.empty(self.num_envs, dtype=object)
+            final[:] = _rows(observation)
+            self._state, observation = self._draw()
+            info = self._with_masks(
+                _info(self._state) | {"final_obs": final, "final_info": info}
+            )
+        done = np.full(self.num_envs, step.done)
+        return observation, step.reward.double().numpy(), done, np.zeros_like(done), info
+
+    def _draw(self) -> tuple[ProblemState, Observation]:
+        state, observation = self.problem.reset_rows([torch_generator(row) for row in self._rows])
+        return state, _to_numpy(observation)
+
+    def _with_masks(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Pairs every key with Gymnasium's mask of the rows that have it: all of them."""
+        info = info | {"t": np.full(self.num_envs, info["t"])}
+        return info | {f"_{key}": np.ones(self.num_envs, dtype=np.bool_) for key in info}
+
+
+def torch_generator(random: np.random.Generator) -> torch.Generator:
+    """A torch generator seeded from a numpy one, which moves on by one draw."""
+    return torch.Generator().manual_seed(int(random.integers(2**63 - 1)))
+
+
+def _queries(action: ArrayLike, shape: tuple[int, ...] | None) -> Tensor:
+    """Checks an action's shape and type; its range is the problem's to check."""
+    try:
+        queries = np.asarray(action, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise QueryError(
+            f"an action must be an array of numbers of shape {shape}, got {action!r}"
+        ) from error
+    if queries.shape != shape:
+        raise QueryError(f"an action must have shape {shape}, got {queries.shape}: {action!r}")
+    return torch.from_numpy(queries.copy())
+
+
+def _to_numpy(observation: Observation) -> Observation:
+    return Observation(*(part.float().numpy() for part in observation))
+
+
+def _rows(observation: Observation) -> list[Observation]:
+    return [Observation(*map(np.asarray, row)) for row in zip(*observation, strict=True)]
+
+
+def _info(state: ProblemState) -> dict[str, Any]:
+    """What the environments tell beside the observation, batch first."""
+    info: dict[str, Any] = {"t": state.t, "clock": state.clock.double().numpy()}
+    if not state.best_y.isinf().any():
+        info |= {"best_x": state.best_x.numpy(), "best_y": state.best_y.double().numpy()}
+    return info
+
+
+def _first_row(info: dict[str, Any]) -> dict[str, Any]:
+    first = {key: value if key == "t" else value[0] for key, value in info.items()}
+    return {key: value if np.ndim(value) or key == "t" else float(value) for key, value in first.items()}

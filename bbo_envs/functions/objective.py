@@ -1,0 +1,71 @@
+"""A user's own objective as a function distribution."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bbo_envs.errors import ObjectiveError
+
+
+class Objective:
+    """A Python function of one point, evaluated row by row; it passes no gradients.
+
+    Args:
+        function: Takes a float64 array ``[d]`` in the unit cube and returns a number.
+        dim: The number of coordinates.
+        prior_mean: What a first evaluation is rewarded against: an ordinary value of the function.
+
+    Example:
+        >>> from bbo_envs import BlackBoxEnv, Problem
+        >>> sphere = Objective(lambda x: float(((x - 0.3) ** 2).sum()), dim=2)
+        >>> env = BlackBoxEnv(Problem(sphere, budget=20))
+        >>> observation, info = env.reset(seed=0)
+        >>> observation, *_ = env.step(np.array([0.3, 0.4]))
+        >>> round(float(observation.y), 4)
+        0.01
+    """
+
+    differentiable = False
+    dtype = torch.float64
+    device = torch.device("cpu")
+
+    def __init__(
+        self, function: Callable[[NDArray[np.float64]], float], dim: int, prior_mean: float = 0.0
+    ) -> None:
+        self.function = function
+        self.dim = dim
+        self.prior_mean = prior_mean
+
+    def sample(self, batch: int, generator: torch.Generator) -> tuple[()]:
+        """There is one function only: its state is empty."""
+        return ()
+
+    def evaluate(self, state: tuple[()], x: Tensor) -> tuple[Tensor, tuple[()]]:
+        """Calls the function once per row.
+
+        Raises:
+            ObjectiveError: If it raises, or returns what is not a number.
+        """
+        points = x.detach().double().cpu().numpy()
+        return torch.tensor([self._call(point) for point in points], dtype=self.dtype), state
+
+    def optimum(self, state: object) -> None:
+        """Not known."""
+        return
+
+    def native(self, state: object, x: Tensor) -> Tensor:
+        """The function takes points of the unit cube itself."""
+        return x
+
+    def _call(self, point: NDArray[np.float64]) -> float:
+        try:
+            return float(self.function(point.copy()))
+        except Exception as error:
+            raise ObjectiveError(
+                f"the objective failed at x = {point.tolist()}: {type(error).__name__}: {error}. "
+                "The evaluations before this one are kept; mend the objective, or return a large "
+                "finite value for a failed evaluation"
+            ) from error

@@ -1,0 +1,1 @@
+"""Comparing optimisers: runs, their store, figures of merit, and pictures."""

@@ -1,0 +1,135 @@
+"""``bbo benchmark``: learned against classical optimisers, from nothing to table and picture."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from agents import make_agent
+from bbo_envs.errors import MissingExtraError
+from bbo_envs.registration import make_problem
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from evaluation.figures import describe, draw_curves
+from evaluation.metrics import mean_and_interval, milliseconds_per_proposal
+from evaluation.run import DEFAULT_TASKS, Row, TaskSpec, Unit, run_units
+from evaluation.store import Store
+
+DEFAULT_AGENTS = ("lstm-oi", "random", "sobol", "tpe", "cmaes", "gp-ei", "gp-ei-known")
+MILESTONES = (10, 25, 50, 100)
+
+# These take a second per proposal, and get fewer functions.
+SLOW_AGENTS = ("gp-ei", "gp-ei-known")
+
+
+def benchmark(
+    agents: Sequence[str] = DEFAULT_AGENTS,
+    tasks: Sequence[TaskSpec] = DEFAULT_TASKS,
+    *,
+    budget: int = 100,
+    seeds: int = 64,
+    slow_seeds: int = 8,
+    jobs: int | None = None,
+    folder: Path = Path("results"),
+    console: Console | None = None,
+) -> pd.DataFrame:
+    """Compares optimisers; prints a table, writes every evaluation and a picture of the curves.
+
+    Seed i is the same function for every agent. An agent that cannot be used on a task, or whose
+    library is not installed, is left out with a line that says so.
+
+    Args:
+        agents: Names, as for ``agents.make_agent``.
+        tasks: Tasks with their arguments.
+        budget: Evaluations per function.
+        seeds: Functions per task.
+        slow_seeds: Functions per task for GP-EI, the first of the others'.
+        jobs: Processes; defaults to the number of cores.
+        folder: Where ``evaluations.parquet`` and ``curves.png`` go.
+        console: Where to print; defaults to standard output.
+
+    Returns:
+        The evaluations, a row each (see ``evaluation.run.run_unit``).
+
+    Raises:
+        UnknownNameError: If there is no such agent or task.
+
+    Example:
+        >>> import io, tempfile
+        >>> frame = benchmark(["random"], [TaskSpec("BBO-Branin-2d-v0")], budget=3, seeds=2, jobs=1,
+        ...                   folder=Path(tempfile.mkdtemp()), console=Console(file=io.StringIO()))
+        >>> len(frame)
+        6
+    """
+    console = console or Console()
+    units = _plan(agents, tasks, budget, seeds, slow_seeds, console)
+    store = Store(folder)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    try:
+        with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+            bar = progress.add_task("runs", total=len(units))
+
+            def record(rows: list[Row]) -> None:
+                store.append(rows)
+                last = rows[-1]
+                if last["error"]:
+                    console.print(f"{last['agent']} on {last['task']} failed: {last['error']}")
+                progress.update(bar, advance=1, description=f"{last['agent']} on {last['task']}")
+
+            run_units(units, jobs or os.cpu_count() or 1, record)
+    finally:
+        evaluations = store.finish()
+    for task in tasks:
+        console.print(table(evaluations, task))
+    picture = folder / "curves.png"
+    draw_curves(evaluations, list(tasks), picture)
+    console.print(f"Every evaluation: {store.path}\nThe curves: {picture}")
+    return evaluations
+
+
+def table(evaluations: pd.DataFrame, task: TaskSpec) -> Table:
+    """The result on one task: best value at the milestones, and milliseconds per proposal."""
+    own = evaluations[evaluations["task"] == task.id]
+    made = own[own["error"].isna()]
+    marks = [t for t in MILESTONES if t <= made["t"].max()] or [int(made["t"].max())]
+    milliseconds = milliseconds_per_proposal(own)
+    result = Table(
+        title=f"{describe(task)}: best value after t evaluations",
+        caption="mean ± half width of the 95 % interval over n functions; lower is better",
+    )
+    for heading in ("agent", "n", *(f"t = {t}" for t in marks), "ms/proposal"):
+        result.add_column(heading, justify="left" if heading == "agent" else "right", no_wrap=True)
+    rows = []
+    for agent, runs in made.groupby("agent"):
+        at = [mean_and_interval(runs[runs["t"] == t]["best"]) for t in marks]
+        cells = [f"{mean:.2f} ± {half_width:.2f}" for mean, half_width in at]
+        speed = f"{milliseconds[task.id, agent]:.2f}"
+        rows.append((at[-1][0], str(agent), str(runs["seed"].nunique()), *cells, speed))
+    for row in sorted(rows):
+        result.add_row(*row[1:])
+    return result
+
+
+def _plan(
+    agents: Sequence[str],
+    tasks: Sequence[TaskSpec],
+    budget: int,
+    seeds: int,
+    slow_seeds: int,
+    console: Console,
+) -> list[Unit]:
+    units = []
+    for task in tasks:
+        functions = make_problem(task.id, budget=budget, **task.arguments).functions
+        for agent in agents:
+            try:
+                make_agent(agent, functions)
+            except (MissingExtraError, ValueError) as error:
+                console.print(f"{agent} is left out on {task.id}: {error}")
+                continue
+            count = min(seeds, slow_seeds) if agent in SLOW_AGENTS else seeds
+            units += [Unit(agent, task, seed, budget) for seed in range(count)]
+    # The slow ones first, so that no process is left with one of them at the end.
+    return sorted(units, key=lambda unit: unit.agent not in SLOW_AGENTS)

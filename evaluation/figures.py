@@ -1,0 +1,75 @@
+"""Pictures of stored evaluations, by Matplotlib."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from bbo_envs.errors import MissingExtraError
+from bbo_envs.registration import make_problem
+
+from evaluation.metrics import curves
+from evaluation.run import TaskSpec
+
+# Okabe & Ito's palette, which colour-blind readers can tell apart.
+_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+
+
+def describe(task: TaskSpec) -> str:
+    """A task in words: its id, and what its arguments and kernel make of it.
+
+    Example:
+        >>> describe(TaskSpec("BBO-GP-6d-v0", {"sampler": "fourier", "features": 64}))
+        'BBO-GP-6d-v0 (RBF kernel, ℓ = 0.3)'
+    """
+    functions = make_problem(task.id, **task.arguments).functions
+    if hasattr(functions, "kernel"):
+        kernel = functions.kernel
+        return f"{task.id} ({type(kernel).__name__} kernel, ℓ = {kernel.length_scale:g})"
+    return f"{task.id} (perturbed)" if task.arguments.get("perturb") else task.id
+
+
+def draw_curves(evaluations: pd.DataFrame, tasks: list[TaskSpec], path: Path) -> None:
+    """Draws, for each task, the mean best value (or regret) over the evaluations.
+
+    Where the minimum is known, the regret is drawn on a logarithmic axis. Bands are 95 % Student
+    intervals over functions.
+
+    Args:
+        evaluations: As read from a store.
+        tasks: The panels, in order.
+        path: The picture; its suffix decides the format.
+
+    Raises:
+        MissingExtraError: If Matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("drawing", "plot") from error
+    figure = Figure(figsize=(6.0 * len(tasks), 4.2), layout="constrained")
+    agents = list(dict.fromkeys(evaluations["agent"]))
+    for axis, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        _draw_panel(axis, evaluations[evaluations["task"] == task.id], agents)
+        axis.set_title(describe(task))
+    figure.savefig(path, dpi=150)
+
+
+def _draw_panel(axis: Any, evaluations: pd.DataFrame, agents: list[str]) -> None:
+    with_regret = bool(evaluations["regret"].notna().any())
+    frame = curves(evaluations, "regret" if with_regret else "best")
+    for agent, lines in frame.groupby("agent"):
+        colour = _COLOURS[agents.index(str(agent)) % len(_COLOURS)]
+        mean, half_width = lines["mean"], lines["half_width"]
+        low = mean - half_width
+        if with_regret:  # A symmetric band may reach below zero, which a logarithm cannot show.
+            low = low.clip(lower=mean / 10.0)
+        axis.fill_between(lines["t"], low, mean + half_width, color=colour, alpha=0.15, lw=0)
+        label = f"{agent} (n = {lines['n'].iloc[0]})"
+        width = 2.5 if str(agent).startswith("lstm") else 1.3
+        axis.plot(lines["t"], mean, color=colour, lw=width, label=label)
+    if with_regret:
+        axis.set_yscale("log")
+    axis.set_xlabel("evaluations")
+    axis.set_ylabel("regret of the best so far" if with_regret else "best value so far")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="small")

@@ -1,0 +1,44 @@
+"""Figures of merit, computed from stored evaluations alone."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+
+def mean_and_interval(values: "pd.Series[float]") -> tuple[float, float]:
+    """The mean and the half width of its 95 % Student interval (NaN for a single value).
+
+    Example:
+        >>> mean, half_width = mean_and_interval(pd.Series([1.0, 2.0, 3.0]))
+        >>> round(mean, 3), round(half_width, 3)
+        (2.0, 2.484)
+    """
+    n = len(values)
+    if n < 2:
+        return float(values.mean()), float("nan")
+    quantile = stats.t.ppf(0.975, n - 1)
+    return float(values.mean()), float(quantile * values.std(ddof=1) / np.sqrt(n))
+
+
+def curves(evaluations: pd.DataFrame, column: str = "best") -> pd.DataFrame:
+    """The mean of a column after each evaluation, with its interval.
+
+    Args:
+        evaluations: As read from a store; rows of failed evaluations are left out.
+        column: ``"best"`` or ``"regret"``.
+
+    Returns:
+        Columns task, agent, t, mean, half_width, n.
+    """
+    made = evaluations[evaluations["error"].isna()]
+    grouped = made.groupby(["task", "agent", "t"])[column]
+    quantile = stats.t.ppf(0.975, (grouped.size() - 1).clip(lower=1))
+    frame = pd.DataFrame({"mean": grouped.mean(), "n": grouped.size()})
+    frame["half_width"] = quantile * grouped.std() / np.sqrt(frame["n"])
+    return frame.reset_index()
+
+
+def milliseconds_per_proposal(evaluations: pd.DataFrame) -> "pd.Series[float]":
+    """The mean time to propose, by (task, agent), in milliseconds."""
+    made = evaluations[evaluations["error"].isna()]
+    return 1e3 * made.groupby(["task", "agent"])["seconds"].mean()
