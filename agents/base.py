@@ -3,9 +3,10 @@
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from bbo_envs.core import Observation
 from gymnasium.spaces import Box
 from torch import Tensor
+
+from bbo_envs.core import Observation
 
 
 @runtime_checkable
@@ -23,7 +24,7 @@ class Agent(Protocol):
         >>> problem = make_problem("BBO-GP-2d-v0")
         >>> generator = torch.Generator().manual_seed(0)
         >>> state, observation = problem.reset(4, generator)
-        >>> agent = make_agent("random", problem.functions)
+        >>> agent = make_agent("random", problem)
         >>> agent_state = agent.init(4, problem.space, problem.budget, generator)
         >>> x, agent_state = agent.step(agent_state, observation)
         >>> x.shape

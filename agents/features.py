@@ -9,8 +9,9 @@ import math
 from typing import NamedTuple
 
 import torch
-from bbo_envs.core import Observation
 from torch import Tensor
+
+from bbo_envs.core import Observation
 
 
 class History(NamedTuple):
@@ -19,7 +20,7 @@ class History(NamedTuple):
     Attributes:
         budget: The number of queries there will be.
         steps: Observations seen so far, the empty first one included.
-        count: ``[B]`` evaluations that came back (float64, as all statistics of y).
+        returned: ``[B]`` evaluations that came back (float64, as all statistics of y).
         mean: ``[B]`` their mean.
         spread: ``[B]`` the sum of their squared deviations from it.
         best_x: ``[B, d]`` the incumbent; the centre of the cube before the first evaluation.
@@ -28,7 +29,7 @@ class History(NamedTuple):
 
     budget: int
     steps: int
-    count: Tensor
+    returned: Tensor
     mean: Tensor
     spread: Tensor
     best_x: Tensor
@@ -51,20 +52,18 @@ def update(history: History, observation: Observation) -> History:
     """
     back = observation.o > 0
     y = observation.y.to(torch.float64)
-    count = history.count + back
+    returned = history.returned + back
     deviation = torch.where(back, y - history.mean, 0.0)
-    mean = history.mean + deviation / count.clamp_min(1.0)
+    mean = history.mean + deviation / returned.clamp_min(1.0)
     spread = history.spread + deviation * torch.where(back, y - mean, 0.0)
     better = back & (y < history.best_y)
     return History(
         budget=history.budget,
         steps=history.steps + 1,
-        count=count,
+        returned=returned,
         mean=mean,
         spread=spread,
-        best_x=torch.where(
-            better.unsqueeze(-1), observation.x.to(history.best_x), history.best_x
-        ),
+        best_x=torch.where(better.unsqueeze(-1), observation.x.to(history.best_x), history.best_x),
         best_y=torch.where(better, y, history.best_y),
     )
 
@@ -74,8 +73,8 @@ def value_features(history: History, observation: Observation) -> Tensor:
 
     They are: the last value and the best value, each against the mean, in running deviations; the
     last value against the best; the flag o; the share of the budget that is left; and the
-    logarithms of the numbers of queries made and left. The features of a value are zero where none has come
-    back, and while all values seen are equal.
+    logarithms of the numbers of queries made and left. The features of a value are zero where none
+    has come back, and while all values seen are equal.
 
     Args:
         history: The history that includes the observation.
@@ -84,9 +83,9 @@ def value_features(history: History, observation: Observation) -> Tensor:
     back = observation.o > 0
     # One where nothing varies yet; written so that the root's gradient stays finite there.
     varies = history.spread > 0
-    scale = torch.where(varies, history.spread / history.count.clamp_min(1.0), 1.0).sqrt()
+    scale = torch.where(varies, history.spread / history.returned.clamp_min(1.0), 1.0).sqrt()
     y = torch.where(back, observation.y.to(torch.float64), history.mean)
-    best = torch.where(history.count > 0, history.best_y, history.mean)
+    best = torch.where(history.returned > 0, history.best_y, history.mean)
     last_score = (y - history.mean) / scale
     best_score = (best - history.mean) / scale
     left = max(history.budget - history.steps + 1, 0)

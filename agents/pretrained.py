@@ -6,12 +6,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from bbo_envs.errors import UnknownNameError
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as pack_tensors
 
 from agents.recurrent import LSTMAgent
+from bbo_envs.errors import UnknownNameError
 
 
 class WeightsError(RuntimeError):

@@ -4,11 +4,11 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from bbo_envs.core import Observation
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
 from agents.features import History, empty_history, update, value_features
+from bbo_envs.core import Observation
 
 _VALUE_FEATURES = 7
 
@@ -30,13 +30,15 @@ class LSTMState(NamedTuple):
 
 
 class LSTMAgent(nn.Module):
-    """Proposes the next query by a stacked LSTM: h_t, x_t = RNN(h_{t-1}, x_{t-1}, y_{t-1}, o_{t-1}).
+    """Proposes the next query by a stacked LSTM: h_t, x_t = RNN(h_t-1, x_t-1, y_t-1, o_t-1).
 
     The paper publishes its network only in outline; what it leaves open is chosen here so that it
     learns. Values are fed normalised, together with the incumbent (see ``agents.features``). The
     output is an offset from the incumbent: an absolute one through a sigmoid saturates at the
-    boundary and collapses to one fixed query. And each step is given a uniform random point, with
-    a learned gate that moves the query towards it: a deterministic network stops exploring.
+    boundary and collapses to one fixed query. And each step is given a uniform random point with
+    a gate that moves the query towards it: a deterministic network stops exploring. The gate is
+    a noisy one, whose spread is learned too; with a gate that is a plain number the network stays
+    where it is as soon as no small step away from the incumbent helps.
 
     Args:
         dim: The number of coordinates it proposes.
@@ -62,12 +64,10 @@ class LSTMAgent(nn.Module):
         self.cells = nn.ModuleList(
             nn.LSTMCell(inputs if layer == 0 else hidden, hidden) for layer in range(layers)
         )
-        self.head = nn.Linear(hidden, 2 * dim)
+        self.head = nn.Linear(hidden, 2 * dim + 1)
         _initialise(self, generator)
 
-    def init(
-        self, batch: int, space: Box, budget: int, generator: torch.Generator
-    ) -> LSTMState:
+    def init(self, batch: int, space: Box, budget: int, generator: torch.Generator) -> LSTMState:
         """The all-zero state.
 
         Raises:
@@ -75,8 +75,8 @@ class LSTMAgent(nn.Module):
         """
         if space.shape != (self.dim,):
             raise ValueError(
-                f"this network proposes in {self.dim} dimensions, the task has shape {space.shape}; "
-                "load a network trained for that number of dimensions"
+                f"this network proposes in {self.dim} dimensions, the task has shape "
+                f"{space.shape}; load a network trained for that number of dimensions"
             )
         weight = self.head.weight
         zeros = weight.new_zeros(len(self.cells), batch, weight.shape[1])
@@ -90,19 +90,26 @@ class LSTMAgent(nn.Module):
         # Where nothing came back, the incumbent stands in for the last query.
         last = torch.where(observation.o.unsqueeze(-1) > 0, observation.x.to(best), best)
         values = value_features(history, observation)
-        random = torch.rand(
-            best.shape, generator=state.generator, device=state.generator.device
-        ).to(best)
-        away = random - best
+        uniform = _uniform((len(best), self.dim + 1), state.generator).to(best)
+        away = uniform[:, 1:] - best
         signal = torch.cat([last - 0.5, best - 0.5, last - best, away, values], -1)
         hidden, cell = [], []
         for layer, lstm in enumerate(self.cells):
             signal, memory = lstm(signal, (state.hidden[layer], state.cell[layer]))
             hidden.append(signal)
             cell.append(memory)
-        offset, gate = self.head(signal).chunk(2, -1)
-        x = clamp_to_cube(best + offset + gate.sigmoid() * away)
+        offset, gate, spread = self.head(signal).split([self.dim, self.dim, 1], -1)
+        gate = (gate + spread.exp() * uniform[:, :1].logit()).sigmoid()
+        x = clamp_to_cube(best + offset + gate * away)
         return x, LSTMState(torch.stack(hidden), torch.stack(cell), history, state.generator)
+
+
+def _uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Draws from the open interval (0, 1), so that the logistic quantile is finite."""
+    tiny = torch.finfo(torch.float32).eps
+    return torch.empty(shape, device=generator.device).uniform_(
+        tiny, 1.0 - tiny, generator=generator
+    )
 
 
 def clamp_to_cube(x: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """What every room of the house speaks: distributions over objectives, and observations."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -55,8 +56,8 @@ class FunctionDistribution(Protocol):
         """The points ``[B, d]`` in the objective's own units at which queries x are evaluated."""
 
 
-def stack(states: list[Any]) -> Any:
-    """Concatenates states (nested tuples of tensors) along the batch axis.
+def stack(states: Sequence[Any]) -> Any:
+    """Concatenates states (nested named tuples of tensors) along the batch axis.
 
     Leaves that are not tensors must be equal in all states.
 
@@ -70,10 +71,9 @@ def stack(states: list[Any]) -> Any:
     """
     first = states[0]
     if isinstance(first, Tensor):
-        return torch.cat(states)
+        return torch.cat(list(states))
     if isinstance(first, tuple):
-        leaves = [stack(list(column)) for column in zip(*states, strict=True)]
-        return tuple(leaves) if type(first) is tuple else type(first)(*leaves)
+        return type(first)(*(stack(column) for column in zip(*states, strict=True)))
     if any(state != first for state in states):
         raise ValueError(f"rows can be stacked only in step with each other; got {states}")
     return first

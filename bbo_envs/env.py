@@ -20,7 +20,7 @@ from bbo_envs.problem import Problem, ProblemState
 _NOT_RESET = "call reset() before step()"
 
 
-def observation_space(dim: int) -> spaces.Tuple:
+def observation_space(dim: int) -> spaces.Tuple[Any]:
     """The space of one ``Observation``: x in the unit cube, y any number, o in {0, 1}."""
     return spaces.Tuple(
         (
@@ -31,7 +31,7 @@ def observation_space(dim: int) -> spaces.Tuple:
     )
 
 
-class BlackBoxEnv(gymnasium.Env[Observation, NDArray[Any]]):
+class BlackBoxEnv(gymnasium.Env[Any, NDArray[Any]]):
     """A black-box optimisation task in which the agent is the optimiser.
 
     An action is the next query, a point of the unit cube; the observation is what came back
@@ -68,9 +68,7 @@ class BlackBoxEnv(gymnasium.Env[Observation, NDArray[Any]]):
         self._state, observation = self.problem.reset(1, torch_generator(self.np_random))
         return _rows(_to_numpy(observation))[0], _first_row(_info(self._state))
 
-    def step(
-        self, action: NDArray[Any]
-    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Evaluates one query; see ``Problem.step`` for the errors, which leave the state as is.
 
         Raises:
@@ -136,19 +134,19 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
                 goes on with the generators that the rows have.
             options: Not used.
         """
-        seeds = [seed] * self.num_envs if seed is None or isinstance(seed, int) else list(seed)
+        seeds: list[int | None]
         if isinstance(seed, int):
             seeds = [seed + row for row in range(self.num_envs)]
+        else:
+            seeds = [None] * self.num_envs if seed is None else list(seed)
         if len(seeds) != self.num_envs:
             raise ValueError(
                 f"seed must be an integer or a list of {self.num_envs} (one for each row), "
                 f"got {len(seeds)}"
             )
-        old = self._rows or [None] * self.num_envs
-        self._rows = [
-            generator if generator is not None and row_seed is None else seeding.np_random(row_seed)[0]
-            for generator, row_seed in zip(old, seeds, strict=True)
-        ]
+        for row, row_seed in enumerate(seeds):
+            if row_seed is not None or row >= len(self._rows):
+                self._rows[row : row + 1] = [seeding.np_random(row_seed)[0]]
         self._state, observation = self._draw()
         return observation, self._with_masks(_info(self._state))
 
@@ -168,9 +166,7 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             final = np.empty(self.num_envs, dtype=object)
             final[:] = _rows(observation)
             self._state, observation = self._draw()
-            info = self._with_masks(
-                _info(self._state) | {"final_obs": final, "final_info": info}
-            )
+            info = self._with_masks(_info(self._state) | {"final_obs": final, "final_info": info})
         done = np.full(self.num_envs, step.done)
         return observation, step.reward.double().numpy(), done, np.zeros_like(done), info
 
@@ -220,4 +216,6 @@ def _info(state: ProblemState) -> dict[str, Any]:
 
 def _first_row(info: dict[str, Any]) -> dict[str, Any]:
     first = {key: value if key == "t" else value[0] for key, value in info.items()}
-    return {key: value if np.ndim(value) or key == "t" else float(value) for key, value in first.items()}
+    return {
+        key: value if np.ndim(value) or key == "t" else float(value) for key, value in first.items()
+    }

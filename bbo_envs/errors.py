@@ -1,6 +1,7 @@
 """The errors of the package: each names the value, what was expected, and the remedy."""
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 from gymnasium.error import ResetNeeded
@@ -33,3 +34,13 @@ class MissingExtraError(ImportError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs more packages: pip install 'bbo-envs[{extra}]'")
+
+
+def require_extra(feature: str, extra: str, *modules: str) -> None:
+    """Checks that modules can be imported, without importing them.
+
+    Raises:
+        MissingExtraError: If one cannot; it names the extra that brings them.
+    """
+    if any(importlib.util.find_spec(module) is None for module in modules):
+        raise MissingExtraError(feature, extra)

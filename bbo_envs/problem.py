@@ -134,24 +134,24 @@ class Problem:
         self.reward = reward
         self.space = spaces.Box(0.0, 1.0, (functions.dim,), np.float32)
 
-    def reset(
-        self, batch: int, generator: torch.Generator
-    ) -> tuple[ProblemState, Observation]:
+    def reset(self, batch: int, generator: torch.Generator) -> tuple[ProblemState, Observation]:
         """Draws ``batch`` functions and returns the state and the empty first observation."""
         # The function comes first, so that a seed means the same function under every budget.
         function = self.functions.sample(batch, generator)
-        draw = {"generator": generator, "dtype": torch.float64, "device": generator.device}
-        noise = torch.randn(batch, self.budget, **draw)
-        runtime = torch.rand(batch, self.budget, **draw)
-        kind = {"dtype": self.functions.dtype, "device": self.functions.device}
-        zeros = torch.zeros(batch, self.workers, **kind)
+        draws = torch.empty(batch, self.budget, dtype=torch.float64, device=generator.device)
+        noise = draws.normal_(generator=generator).to(self.functions.device, self.functions.dtype)
+        runtime = torch.empty_like(draws).uniform_(
+            1.0 - self.runtime_spread, 1.0 + self.runtime_spread, generator=generator
+        )
+        zeros = torch.zeros(
+            batch, self.workers, dtype=self.functions.dtype, device=self.functions.device
+        )
         infinite = torch.full_like(zeros, torch.inf)
-        spread = self.runtime_spread
         state = ProblemState(
             function=function,
             t=0,
-            noise=self.noise * noise.to(**kind),
-            runtime=(1.0 - spread + 2.0 * spread * runtime).to(**kind),
+            noise=self.noise * noise,
+            runtime=runtime.to(zeros),
             busy_until=infinite,
             busy_x=zeros.unsqueeze(-1).expand(-1, -1, self.functions.dim),
             busy_y=zeros,
@@ -169,15 +169,12 @@ class Problem:
             )
         return state, self._nothing(state)
 
-    def reset_rows(
-        self, generators: Sequence[torch.Generator]
-    ) -> tuple[ProblemState, Observation]:
+    def reset_rows(self, generators: Sequence[torch.Generator]) -> tuple[ProblemState, Observation]:
         """Resets one row per generator: row i is what ``reset(1, generators[i])`` gives."""
-        return stack([self.reset(1, generator) for generator in generators])
+        rows = [self.reset(1, generator) for generator in generators]
+        return stack([state for state, _ in rows]), stack([first for _, first in rows])
 
-    def step(
-        self, state: ProblemState, x: Tensor
-    ) -> tuple[ProblemState, Observation, StepInfo]:
+    def step(self, state: ProblemState, x: Tensor) -> tuple[ProblemState, Observation, StepInfo]:
         """Asks for the value of f at x ``[B, d]`` in [0, 1]^d.
 
         The given state is left as it is: a caller that catches an error still has everything
@@ -225,9 +222,7 @@ class Problem:
                 reward = reward + more
         return state, observation, StepInfo(f, reward, done)
 
-    def _settle(
-        self, state: ProblemState, returned: _Returned
-    ) -> tuple[ProblemState, Tensor]:
+    def _settle(self, state: ProblemState, returned: _Returned) -> tuple[ProblemState, Tensor]:
         """Updates the incumbent with one evaluation per row, and rewards it."""
         better = returned.y < state.best_y
         best_f = torch.minimum(state.best_f, returned.f)
@@ -284,9 +279,10 @@ def _wait_for_first(state: ProblemState) -> tuple[ProblemState, _Returned]:
     pick = worker.unsqueeze(1)
     returned = _Returned(
         time=state.busy_until.gather(1, pick).squeeze(1),
-        x=state.busy_x.gather(1, pick.unsqueeze(-1).expand(-1, -1, state.busy_x.shape[-1])).squeeze(1),
+        x=state.busy_x.gather(1, pick.unsqueeze(-1).expand(-1, -1, state.busy_x.shape[-1])).squeeze(
+            1
+        ),
         y=state.busy_y.gather(1, pick).squeeze(1),
         f=state.busy_f.gather(1, pick).squeeze(1),
     )
     return state._replace(busy_until=state.busy_until.masked_fill(slot, torch.inf)), returned
-

@@ -137,9 +137,7 @@ def make_problem(task: str, *, budget: int = 100, **arguments: Any) -> Problem:
     known = entry.arguments()
     for name in arguments:
         if name not in known | _PROBLEM_ARGUMENTS:
-            raise UnknownNameError(
-                f"argument of {task}", name, known | _PROBLEM_ARGUMENTS
-            )
+            raise UnknownNameError(f"argument of {task}", name, known | _PROBLEM_ARGUMENTS)
     own = {name: value for name, value in arguments.items() if name in known}
     shared = {name: value for name, value in arguments.items() if name not in known}
     parameters = inspect.signature(entry.build).parameters

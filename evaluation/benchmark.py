@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from agents import make_agent
-from bbo_envs.errors import MissingExtraError
-from bbo_envs.registration import make_problem
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from agents import make_agent
+from bbo_envs.errors import MissingExtraError
+from bbo_envs.registration import make_problem
 from evaluation.figures import describe, draw_curves
 from evaluation.metrics import mean_and_interval, milliseconds_per_proposal
 from evaluation.run import DEFAULT_TASKS, Row, TaskSpec, Unit, run_units
@@ -101,14 +101,15 @@ def table(evaluations: pd.DataFrame, task: TaskSpec) -> Table:
     )
     for heading in ("agent", "n", *(f"t = {t}" for t in marks), "ms/proposal"):
         result.add_column(heading, justify="left" if heading == "agent" else "right", no_wrap=True)
-    rows = []
+    rows: list[tuple[float, list[str]]] = []
     for agent, runs in made.groupby("agent"):
         at = [mean_and_interval(runs[runs["t"] == t]["best"]) for t in marks]
         cells = [f"{mean:.2f} ± {half_width:.2f}" for mean, half_width in at]
         speed = f"{milliseconds[task.id, agent]:.2f}"
-        rows.append((at[-1][0], str(agent), str(runs["seed"].nunique()), *cells, speed))
-    for row in sorted(rows):
-        result.add_row(*row[1:])
+        row = [str(agent), str(runs["seed"].nunique()), *cells, speed]
+        rows.append((at[-1][0], row))
+    for _, row in sorted(rows):
+        result.add_row(*row)
     return result
 
 
@@ -122,10 +123,10 @@ def _plan(
 ) -> list[Unit]:
     units = []
     for task in tasks:
-        functions = make_problem(task.id, budget=budget, **task.arguments).functions
+        problem = make_problem(task.id, budget=budget, **task.arguments)
         for agent in agents:
             try:
-                make_agent(agent, functions)
+                make_agent(agent, problem)
             except (MissingExtraError, ValueError) as error:
                 console.print(f"{agent} is left out on {task.id}: {error}")
                 continue

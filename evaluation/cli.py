@@ -1,34 +1,42 @@
 """The command ``bbo``."""
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import tyro
-from agents import WeightsError, card, load
-from agents.pretrained import save
-from bbo_envs.errors import MissingExtraError, UnknownNameError
-from bbo_envs.registration import make_problem
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from agents import WeightsError, card, load
+from agents.pretrained import save
+from bbo_envs.errors import MissingExtraError, UnknownNameError, require_extra
+from bbo_envs.registration import make_problem
 from training.bptt import git_commit, train
 from training.checkpoint import CheckpointError
 from training.configs import PRESETS, TrainConfig
 from training.score import score
 
-app = tyro.extras.SubcommandApp()
-console = Console()
-
 # What a user can mend: shown as one line. Anything else is a defect, and shows its traceback.
 _USER_ERRORS = (
-    CheckpointError, MissingExtraError, UnknownNameError, WeightsError, ValueError, OSError,
-)  # fmt: skip
+    CheckpointError,
+    MissingExtraError,
+    UnknownNameError,
+    WeightsError,
+    ValueError,
+    OSError,
+)
+
+_DEFAULT_PRESET = "lstm-oi-6d"
+
+_console = Console()
 
 
-@app.command(name="benchmark")
 def benchmark_command(
-    agents: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="NAME ...")] = None,
+    agents: tuple[str, ...] = (),
     budget: int = 100,
     seeds: int = 64,
     slow_seeds: int = 8,
@@ -37,19 +45,20 @@ def benchmark_command(
 ) -> None:
     """Compare learned with classical optimisers on BBO-GP-6d-v0 and BBO-Branin-2d-v0.
 
+    Prints a table for each task, and writes every evaluation (Parquet) and the curves (PNG).
+
     Args:
         agents: Optimisers to compare; all by default.
         budget: Evaluations per function.
         seeds: Functions per task.
         slow_seeds: Functions per task for GP-EI, which takes a second per proposal.
         jobs: Processes; the number of cores by default.
-        folder: Where the evaluations (Parquet) and the picture go.
+        folder: Where the results go.
     """
+    require_extra("bbo benchmark", "all", "matplotlib", "pandas", "pyarrow")
     # Imported here, so that the other commands run without the extra.
-    try:
-        from evaluation.benchmark import DEFAULT_AGENTS, benchmark
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"bbo benchmark (it imports {error.name})", "all") from error
+    from evaluation.benchmark import DEFAULT_AGENTS, benchmark
+
     benchmark(
         agents or DEFAULT_AGENTS,
         budget=budget,
@@ -57,45 +66,126 @@ def benchmark_command(
         slow_seeds=slow_seeds,
         jobs=jobs,
         folder=folder,
-        console=console,
+        console=_console,
     )
 
 
-def train_command(
-    config: TrainConfig, name: str, folder: Path, device: str = "cpu", threads: int = 1
-) -> None:
-    """Trains a network, showing progress, and writes it with its card when it is done."""
-    import torch
+def _train_command(default: TrainConfig) -> Callable[..., None]:
+    def train_command(
+        config: Annotated[TrainConfig, tyro.conf.arg(name="")] = default,
+        preset: str = _DEFAULT_PRESET,
+        folder: Path | None = None,
+        device: str = "cpu",
+        threads: int = 1,
+    ) -> None:
+        """Train an optimiser by back-propagation through time.
 
+        Shows progress, logs to TensorBoard if it is installed, and writes checkpoints: a run that
+        was stopped goes on when the same command is given again. At the end the network is scored
+        on held-out functions and written with its card.
+
+        Args:
+            config: What to train and how.
+            preset: The configuration that the other arguments change.
+            folder: Where the run lives; runs/PRESET by default.
+            device: Where to compute, such as cuda.
+            threads: Threads of PyTorch; two runs of one thread use two cores better.
+        """
+        torch.set_num_threads(threads)
+        _train(config, preset, folder or Path("runs") / preset, device)
+
+    return train_command
+
+
+def score_command(
+    network: Annotated[str, tyro.conf.Positional], functions: int = 1000, threads: int = 1
+) -> None:
+    """Score a trained network again on the held-out functions of its card, and show both.
+
+    Args:
+        network: Its name, or the path of its weights.
+        functions: How many functions.
+        threads: Threads of PyTorch.
+    """
     torch.set_num_threads(threads)
+    facts = card(network)
+    found = score(load(network), make_problem(facts["score"]["task"]), functions)
+    _console.print_json(data={"card": facts["score"], "now": found})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; errors that a user can mend are one line and exit status 2."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            {
+                "benchmark": benchmark_command,
+                "train": _train_command(_preset(arguments)),
+                "score": score_command,
+            },
+            prog="bbo",
+            description="Learned black-box optimisers: train them, score them, compare them.",
+            args=arguments,
+        )
+    except _USER_ERRORS as error:
+        Console(stderr=True).print(f"bbo: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(2) from error
+
+
+def _preset(arguments: Sequence[str]) -> TrainConfig:
+    """The configuration that ``--preset`` names: the defaults of all other arguments."""
+    name = _DEFAULT_PRESET
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == "--preset":
+            name = following
+        elif argument.startswith("--preset="):
+            name = argument.removeprefix("--preset=")
+    if name not in PRESETS:
+        raise UnknownNameError("preset", name, PRESETS)
+    return PRESETS[name]
+
+
+def _train(config: TrainConfig, name: str, folder: Path, device: str) -> None:
     board = _tensorboard(folder)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+    with Progress(*columns, TimeRemainingColumn(), console=_console) as progress:
         bar = progress.add_task(name, total=config.iterations)
 
         def report(facts: dict[str, Any]) -> None:
             progress.update(bar, completed=facts["iteration"])
             if "loss" not in facts:
                 return
-            best = {key: value for key, value in facts.items() if key.startswith("best_at_")}
-            shown = "  ".join(f"@{key[8:]} {value:.2f}" for key, value in best.items())
+            best = {k.removeprefix("best_at_"): v for k, v in facts.items() if "best_at_" in k}
+            shown = "  ".join(f"@{t} {value:.2f}" for t, value in best.items())
             progress.update(bar, description=f"{name}  T = {facts['horizon']}  {shown}")
             for key, value in facts.items() if board else ():
                 board.add_scalar(key, value, facts["iteration"])
 
-        agent = train(config, folder, device=device, report=report)
+        agent = train(config, folder, device=device, report=report).cpu()
     if board:
         board.close()
-    console.print("Scoring on held-out functions ...")
+    _console.print("Scoring on held-out functions ...")
     facts = {
         "training": {
-            "command": "bbo " + " ".join(sys.argv[1:]),
+            "command": " ".join(["bbo", *sys.argv[1:]]),
             "commit": git_commit(),
             "seed": config.seed,
             "config": asdict(config),
         },
-        "score": score_facts(agent, config.task),
+        "score": {"task": config.task, **score(agent, make_problem(config.task))},
     }
     path = folder / f"{name}.safetensors"
     save(path, agent, facts)
-    console.print(f"The network: {path}\nIts card: {path.with_suffix('.json')}")
+    _console.print(f"The network: {path}\nIts card: {path.with_suffix('.json')}")
+
+
+def _tensorboard(folder: Path) -> Any:
+    """A TensorBoard writer, or None (and a line that says so) where it is not installed."""
+    try:
+        require_extra("A TensorBoard log", "train", "tensorboard")
+    except MissingExtraError as error:
+        _console.print(str(error))
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"))

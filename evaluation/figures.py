@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from bbo_envs.errors import MissingExtraError
-from bbo_envs.registration import make_problem
 
+from bbo_envs.registration import make_problem
 from evaluation.metrics import curves
 from evaluation.run import TaskSpec
 
@@ -38,14 +37,9 @@ def draw_curves(evaluations: pd.DataFrame, tasks: list[TaskSpec], path: Path) ->
         evaluations: As read from a store.
         tasks: The panels, in order.
         path: The picture; its suffix decides the format.
-
-    Raises:
-        MissingExtraError: If Matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("drawing", "plot") from error
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6.0 * len(tasks), 4.2), layout="constrained")
     agents = list(dict.fromkeys(evaluations["agent"]))
     for axis, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):

@@ -9,12 +9,13 @@ from multiprocessing import get_context
 from typing import Any
 
 import torch
+from gymnasium.spaces import Box
+from torch import Tensor
+
 from agents import make_agent
 from agents.base import Agent
 from bbo_envs.core import Observation
 from bbo_envs.registration import make_problem
-from gymnasium.spaces import Box
-from torch import Tensor
 from training.rollout import steps
 from training.score import held_out
 
@@ -79,7 +80,7 @@ def run_unit(unit: Unit) -> list[Row]:
     best = float("inf")
     try:
         problem = make_problem(unit.task.id, budget=unit.budget, **unit.task.arguments)
-        agent = _Timed(make_agent(unit.agent, problem.functions))
+        agent = _Timed(make_agent(unit.agent, problem))
         start = held_out(problem, range(unit.seed, unit.seed + 1))
         optimum = problem.functions.optimum(start[0].function)
         minimum = None if optimum is None else float(optimum[0])
@@ -109,9 +110,7 @@ def run_unit(unit: Unit) -> list[Row]:
     return rows
 
 
-def run_units(
-    units: Sequence[Unit], jobs: int, record: Callable[[list[Row]], None]
-) -> None:
+def run_units(units: Sequence[Unit], jobs: int, record: Callable[[list[Row]], None]) -> None:
     """Runs units in parallel processes of one thread each; ``record`` gets each as it ends.
 
     Args:

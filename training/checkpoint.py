@@ -59,7 +59,8 @@ def load_checkpoint(
             facts: dict[str, Any] = json.loads(file.metadata()["facts"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         generator.set_state(tensors.pop("generator"))
-        weights, moments = {}, {}
+        weights: dict[str, Tensor] = {}
+        moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             part, _, key = name.partition("/")
             if part == "weight":

@@ -1,7 +1,18 @@
 """What to train and how: one dataclass, and a preset for each network that ships."""
 
+import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from tyro.constructors import PrimitiveConstructorSpec
+
+_Json = PrimitiveConstructorSpec[dict[str, Any]](
+    nargs=1,
+    metavar="JSON",
+    instance_from_str=lambda arguments: json.loads(arguments[0]),
+    is_instance=lambda instance: isinstance(instance, dict),
+    str_from_instance=lambda instance: [json.dumps(instance)],
+)
 
 
 @dataclass(frozen=True)
@@ -14,7 +25,7 @@ class TrainConfig:
 
     task: str = "BBO-GP-6d-v0"
     """The task whose functions the network is trained on."""
-    task_arguments: dict[str, Any] = field(
+    task_arguments: Annotated[dict[str, Any], _Json] = field(
         default_factory=lambda: {"sampler": "fourier", "features": 256}
     )
     """Arguments of the task, as for gym.make; the budget is set by the horizon."""
@@ -52,5 +63,5 @@ class TrainConfig:
 
 PRESETS: dict[str, TrainConfig] = {
     "lstm-oi-6d": TrainConfig(task="BBO-GP-6d-v0", hidden=256, iterations=9_000),
-    "lstm-oi-2d": TrainConfig(task="BBO-GP-2d-v0", iterations=5_000),
+    "lstm-oi-2d": TrainConfig(task="BBO-GP-2d-v0", iterations=9_000),
 }

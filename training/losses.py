@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from bbo_envs.errors import UnknownNameError
 from bbo_envs.functions.gp import condition, expected_improvement, predict, prior
 from bbo_envs.functions.kernels import Kernel
-from torch import Tensor
-
 from training.rollout import Trajectory
 
 Loss = Callable[[Trajectory], Tensor]

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+
 from agents.base import Agent
 from bbo_envs.core import Observation
 from bbo_envs.problem import Problem, ProblemState, StepInfo
-from torch import Tensor
 
 
 class Step(NamedTuple):
@@ -72,7 +73,7 @@ def steps(
             state, observation, agent_state = detach((state, observation, agent_state))
         x, agent_state = agent.step(agent_state, observation)
         if max_query_gradient is not None and x.requires_grad:
-            x.register_hook(_Clip(max_query_gradient))
+            x.register_hook(_Clip(max_query_gradient))  # type: ignore[no-untyped-call]
         state, following, info = problem.step(state, x)
         yield Step(observation, x, info, state)
         if detach_feedback:
@@ -95,7 +96,7 @@ def unroll(
         >>> problem = make_problem("BBO-GP-2d-v0", budget=5)
         >>> generator = torch.Generator().manual_seed(0)
         >>> start = problem.reset(3, generator)
-        >>> unroll(make_agent("random", problem.functions), problem, start, generator).value.shape
+        >>> unroll(make_agent("random", problem), problem, start, generator).value.shape
         torch.Size([3, 5])
     """
     run = list(steps(agent, problem, start, generator, **options))
@@ -127,4 +128,5 @@ class _Clip:
 
     def __call__(self, gradient: Tensor) -> Tensor:
         norm = gradient.norm(dim=-1, keepdim=True)
-        return gradient * (self.largest / norm.clamp_min(self.largest))
+        clipped: Tensor = gradient * (self.largest / norm.clamp_min(self.largest))
+        return clipped

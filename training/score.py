@@ -3,12 +3,12 @@
 from typing import Any
 
 import torch
-from agents.base import Agent
-from bbo_envs.core import Observation
-from bbo_envs.problem import Problem, ProblemState
 from gymnasium.spaces import Box
 from torch import Tensor
 
+from agents.base import Agent
+from bbo_envs.core import Observation
+from bbo_envs.problem import Problem, ProblemState
 from training.rollout import Trajectory, unroll
 
 MILESTONES = (10, 25, 50, 100)

@@ -5,10 +5,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from bbo_envs.core import Observation
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from torch import Tensor
+
+from bbo_envs.core import Observation
 
 Point = NDArray[np.float64]
 
@@ -53,7 +54,7 @@ class PerFunction:
 
 
 def take_nearest(pending: list[tuple[Point, object]], x: Point) -> object:
-    """Removes from ``pending`` the entry whose point is nearest to x, and returns what goes with it.
+    """Removes from ``pending`` the entry whose point is nearest to x; returns what goes with it.
 
     A point may come back rounded to another precision, so that equality would be too strict.
 

@@ -1,9 +1,10 @@
 """CMA-ES (Hansen & Ostermeier 2001), by ``cma``, restarted whenever it stops."""
 
 import numpy as np
-from bbo_envs.errors import MissingExtraError
 
 from agents.baselines.adapter import PerFunction, Point
+from bbo_envs.errors import require_extra
+from bbo_envs.problem import Problem
 
 # A quarter of the box's width, as the library recommends.
 _INITIAL_STEP = 0.25
@@ -44,14 +45,11 @@ class _CMAES:
         return cma.CMAEvolutionStrategy(mean, _INITIAL_STEP, options)
 
 
-def cmaes() -> PerFunction:
+def cmaes(problem: Problem) -> PerFunction:
     """CMA-ES from the centre of the cube with a step of a quarter; restarts begin at random.
 
     Raises:
         MissingExtraError: If ``cma`` is not installed.
     """
-    try:
-        import cma  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("agent 'cmaes'", "baselines") from error
+    require_extra("agent 'cmaes'", "baselines", "cma")
     return PerFunction(_CMAES)

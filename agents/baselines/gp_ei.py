@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from bbo_envs.errors import MissingExtraError
-from bbo_envs.functions.kernels import RBF, Kernel
 from torch.quasirandom import SobolEngine
 
 from agents.baselines.adapter import PerFunction, Point, take_nearest
+from bbo_envs.errors import require_extra
+from bbo_envs.functions.kernels import RBF, Kernel
+from bbo_envs.problem import Problem
+
+# What exact values are taken to be off by, so that the covariance can be factorised.
+_JITTER = 1e-6
 
 
 class _GPEI:
@@ -24,11 +28,11 @@ class _GPEI:
         self.dim = dim
         self.seed = seed
         self.kernel = kernel
-        self.noise = noise
+        self.noise_variance = max(noise**2, _JITTER)
         # A known kernel needs no design: EI is informative from the second query on. For a fitted
         # one, the number is that of Ax's default strategy.
         self.design = 1 if kernel else max(5, min(budget // 5, 2 * dim))
-        self.engine = SobolEngine(dim, scramble=True, seed=seed)
+        self.engine = SobolEngine(dim, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
         self.x: list[Point] = []
         self.y: list[float] = []
         self.pending: list[tuple[Point, object]] = []
@@ -85,7 +89,7 @@ class _GPEI:
 
         covariance = RBFKernel() if isinstance(self.kernel, RBF) else MaternKernel(nu=2.5)
         covariance.lengthscale = self.kernel.length_scale
-        variance = torch.full_like(y, max(self.noise**2, 1e-8))
+        variance = torch.full_like(y, self.noise_variance)
         return SingleTaskGP(
             x,
             y,
@@ -96,18 +100,27 @@ class _GPEI:
         ).eval()
 
 
-def gp_ei(kernel: Kernel | None = None, noise: float = 0.0) -> PerFunction:
-    """GP-EI with BoTorch's default model fitted to the data, or with the generating kernel known.
-
-    Args:
-        kernel: The kernel that generates the functions (zero mean, unit variance), or None to fit.
-        noise: Beside a known kernel: the standard deviation of the noise.
+def gp_ei(problem: Problem) -> PerFunction:
+    """GP-EI with BoTorch's default model, fitted to the data before each proposal.
 
     Raises:
         MissingExtraError: If BoTorch is not installed.
     """
-    try:
-        import botorch  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("GP-EI agents", "baselines") from error
-    return PerFunction(partial(_GPEI, kernel=kernel, noise=noise))
+    require_extra("agent 'gp-ei'", "baselines", "botorch")
+    return PerFunction(_GPEI)
+
+
+def gp_ei_known(problem: Problem) -> PerFunction:
+    """GP-EI that is given the kernel which generates the functions, and the noise.
+
+    Raises:
+        MissingExtraError: If BoTorch is not installed.
+        ValueError: If the functions are not samples of a GP.
+    """
+    require_extra("agent 'gp-ei-known'", "baselines", "botorch")
+    if not hasattr(problem.functions, "kernel"):
+        raise ValueError(
+            "agent 'gp-ei-known' needs functions drawn from a GP, whose kernel is known, got "
+            f"{type(problem.functions).__name__}; use 'gp-ei', which fits one"
+        )
+    return PerFunction(partial(_GPEI, kernel=problem.functions.kernel, noise=problem.noise))

@@ -3,12 +3,13 @@
 from typing import NamedTuple
 
 import torch
-from bbo_envs.core import Observation
 from gymnasium.spaces import Box
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from agents.baselines.adapter import PerFunction, Point
+from bbo_envs.core import Observation
+from bbo_envs.problem import Problem
 
 
 class RandomState(NamedTuple):
@@ -21,9 +22,7 @@ class RandomState(NamedTuple):
 class RandomSearch:
     """Independent uniform queries."""
 
-    def init(
-        self, batch: int, space: Box, budget: int, generator: torch.Generator
-    ) -> RandomState:
+    def init(self, batch: int, space: Box, budget: int, generator: torch.Generator) -> RandomState:
         return RandomState((batch, space.shape[0]), generator)
 
     def step(self, state: RandomState, observation: Observation) -> tuple[Tensor, RandomState]:
@@ -32,7 +31,7 @@ class RandomSearch:
 
 class _Sobol:
     def __init__(self, dim: int, budget: int, seed: int) -> None:
-        self.engine = SobolEngine(dim, scramble=True, seed=seed)
+        self.engine = SobolEngine(dim, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
 
     def ask(self) -> Point:
         point: Point = self.engine.draw(1, dtype=torch.float64)[0].numpy()
@@ -42,6 +41,11 @@ class _Sobol:
         pass
 
 
-def sobol() -> PerFunction:
+def random_search(problem: Problem) -> RandomSearch:
+    """Uniform random search."""
+    return RandomSearch()
+
+
+def sobol(problem: Problem) -> PerFunction:
     """A scrambled Sobol sequence per function (Owen 1998), by ``torch.quasirandom``."""
     return PerFunction(_Sobol)

@@ -1,8 +1,10 @@
 """The tree-structured Parzen estimator (Bergstra et al. 2011), by Optuna."""
 
-from bbo_envs.errors import MissingExtraError
+import numpy as np
 
 from agents.baselines.adapter import PerFunction, Point, take_nearest
+from bbo_envs.errors import require_extra
+from bbo_envs.problem import Problem
 
 
 class _TPE:
@@ -17,25 +19,20 @@ class _TPE:
         self.pending: list[tuple[Point, object]] = []
 
     def ask(self) -> Point:
-        import numpy as np
-
         trial = self.study.ask(self.space)
         point = np.array([trial.params[name] for name in self.space])
         self.pending.append((point, trial))
         return point
 
     def tell(self, x: Point, y: float) -> None:
-        self.study.tell(take_nearest(self.pending, x), y)  # type: ignore[arg-type]
+        self.study.tell(take_nearest(self.pending, x), y)
 
 
-def tpe() -> PerFunction:
+def tpe(problem: Problem) -> PerFunction:
     """Optuna's default sampler in its default configuration.
 
     Raises:
         MissingExtraError: If Optuna is not installed.
     """
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("agent 'tpe'", "baselines") from error
+    require_extra("agent 'tpe'", "baselines", "optuna")
     return PerFunction(_TPE)

@@ -118,7 +118,8 @@ def expected_improvement(mean: Tensor, variance: Tensor, best: Tensor) -> Tensor
     deviation = variance.clamp_min(1e-18).sqrt()
     z = (best - mean) / deviation
     density = torch.exp(-0.5 * z.square()) / math.sqrt(2.0 * math.pi)
-    return deviation * (density + z * torch.special.ndtr(z))
+    improvement: Tensor = deviation * (density + z * torch.special.ndtr(z))
+    return improvement
 
 
 class _GP:
@@ -280,8 +281,10 @@ class FourierGP(_GP):
     def sample(self, batch: int, generator: torch.Generator) -> FourierState:
         shape = (batch, self.features)
         frequency = self.kernel.frequencies((*shape, self.dim), generator).mT.contiguous()
-        phase = 2.0 * math.pi * torch.rand(
-            shape, generator=generator, dtype=torch.float64, device=generator.device
+        phase = (
+            2.0
+            * math.pi
+            * torch.rand(shape, generator=generator, dtype=torch.float64, device=generator.device)
         )
         weight = self._normal(shape, generator) * math.sqrt(2.0 / self.features)
         return FourierState(
