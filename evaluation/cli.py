@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agents import WeightsError, card, load
+from agents import LSTMAgent, WeightsError, card, load
 from agents.pretrained import save
 from bbo_envs.errors import MissingExtraError, UnknownNameError, require_extra
 from bbo_envs.registration import make_problem
@@ -77,6 +77,8 @@ def _train_command(default: TrainConfig) -> Callable[..., None]:
         folder: Path | None = None,
         device: str = "cpu",
         threads: int = 1,
+        checkpoint_every: int = 500,
+        score_functions: int = 1000,
     ) -> None:
         """Train an optimiser by back-propagation through time.
 
@@ -90,9 +92,13 @@ def _train_command(default: TrainConfig) -> Callable[..., None]:
             folder: Where the run lives; runs/PRESET by default.
             device: Where to compute, such as cuda.
             threads: Threads of PyTorch; two runs of one thread use two cores better.
+            checkpoint_every: Iterations between checkpoints.
+            score_functions: Held-out functions for the score on the card.
         """
         torch.set_num_threads(threads)
-        _train(config, preset, folder or Path("runs") / preset, device)
+        folder = folder or Path("runs") / preset
+        agent = _train(config, preset, folder, device, checkpoint_every)
+        _export(agent, config, folder / f"{preset}.safetensors", score_functions)
 
     return train_command
 
@@ -145,7 +151,10 @@ def _preset(arguments: Sequence[str]) -> TrainConfig:
     return PRESETS[name]
 
 
-def _train(config: TrainConfig, name: str, folder: Path, device: str) -> None:
+def _train(
+    config: TrainConfig, name: str, folder: Path, device: str, checkpoint_every: int
+) -> LSTMAgent:
+    """Trains, showing progress on the terminal and, where it is installed, in TensorBoard."""
     board = _tensorboard(folder)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=_console) as progress:
@@ -161,9 +170,16 @@ def _train(config: TrainConfig, name: str, folder: Path, device: str) -> None:
             for key, value in facts.items() if board else ():
                 board.add_scalar(key, value, facts["iteration"])
 
-        agent = train(config, folder, device=device, report=report).cpu()
+        agent = train(
+            config, folder, device=device, checkpoint_every=checkpoint_every, report=report
+        )
     if board:
         board.close()
+    return agent.cpu()
+
+
+def _export(agent: LSTMAgent, config: TrainConfig, path: Path, functions: int) -> None:
+    """Scores a trained network and writes it with its card."""
     _console.print("Scoring on held-out functions ...")
     facts = {
         "training": {
@@ -172,9 +188,8 @@ def _train(config: TrainConfig, name: str, folder: Path, device: str) -> None:
             "seed": config.seed,
             "config": asdict(config),
         },
-        "score": {"task": config.task, **score(agent, make_problem(config.task))},
+        "score": {"task": config.task, **score(agent, make_problem(config.task), functions)},
     }
-    path = folder / f"{name}.safetensors"
     save(path, agent, facts)
     _console.print(f"The network: {path}\nIts card: {path.with_suffix('.json')}")
 

@@ -57,8 +57,9 @@ class _GPEI:
         from botorch.optim import optimize_acqf
         from botorch.utils.sampling import manual_seed
 
-        # BoTorch draws from the global generator; this restores it afterwards.
-        with manual_seed(seed), warnings.catch_warnings():
+        # BoTorch draws from the global generator, which this restores afterwards; and it needs
+        # gradients, also where the caller has turned them off.
+        with manual_seed(seed), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # BoTorch maximises.
             x, y = torch.tensor(np.stack(self.x)), -torch.tensor(self.y, dtype=torch.float64)
