@@ -5,7 +5,7 @@ import importlib
 from agents.base import Agent
 from agents.pretrained import WeightsError, card, load, trained_names
 from agents.recurrent import LSTMAgent
-from bbo_envs.errors import UnknownNameError
+from bbo_envs.errors import UnknownNameError, require_extra
 from bbo_envs.problem import Problem
 
 __all__ = [
@@ -19,14 +19,14 @@ __all__ = [
     "trained_names",
 ]
 
-# Where each is made from the problem that it will be used on; imported when asked for.
+# The factory of each, imported when asked for, and the library that it needs.
 CLASSICAL = {
-    "random": "agents.baselines.sampling:random_search",
-    "sobol": "agents.baselines.sampling:sobol",
-    "tpe": "agents.baselines.tpe:tpe",
-    "cmaes": "agents.baselines.cmaes:cmaes",
-    "gp-ei": "agents.baselines.gp_ei:gp_ei",
-    "gp-ei-known": "agents.baselines.gp_ei:gp_ei_known",
+    "random": ("agents.baselines.sampling:random_search", "torch"),
+    "sobol": ("agents.baselines.sampling:sobol", "torch"),
+    "tpe": ("agents.baselines.tpe:tpe", "optuna"),
+    "cmaes": ("agents.baselines.cmaes:cmaes", "cma"),
+    "gp-ei": ("agents.baselines.gp_ei:gp_ei", "botorch"),
+    "gp-ei-known": ("agents.baselines.gp_ei:gp_ei_known", "botorch"),
 }
 
 
@@ -51,7 +51,9 @@ def make_agent(name: str, problem: Problem) -> Agent:
         6
     """
     if name in CLASSICAL:
-        module, _, factory = CLASSICAL[name].partition(":")
+        place, library = CLASSICAL[name]
+        require_extra(f"agent {name!r}", "baselines", library)
+        module, _, factory = place.partition(":")
         agent: Agent = getattr(importlib.import_module(module), factory)(problem)
         return agent
     if name.endswith(".safetensors"):

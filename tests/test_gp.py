@@ -10,6 +10,7 @@ from scipy import stats
 from bbo_envs.functions.gp import (
     ExactGP,
     FourierGP,
+    condition,
     expected_improvement,
     posterior,
     predict,
@@ -152,10 +153,15 @@ def test_posterior_equals_a_direct_solve(kernel, noise, generator):
     cross = kernel(at, x)
     mean = cross @ torch.linalg.solve(gram, y)
     variance = 1.0 - (cross @ torch.linalg.solve(gram, cross.T)).diagonal()
-    gp = posterior(kernel, x.expand(5, -1, -1), y.expand(5, -1), noise)
-    prediction = predict(kernel, gp, at)
-    torch.testing.assert_close(prediction.mean, mean, rtol=1e-8, atol=1e-8)
-    torch.testing.assert_close(prediction.variance, variance, rtol=1e-8, atol=1e-8)
+    at_once = posterior(kernel, x.unsqueeze(0), y.unsqueeze(0), noise)
+    one_by_one = prior(5, 3, torch.float64, "cpu")
+    for t in range(12):
+        point, value = x[t].expand(5, -1), y[t].expand(5)
+        one_by_one = condition(one_by_one, predict(kernel, one_by_one, point), point, value, noise)
+    for gp in (at_once, one_by_one):
+        prediction = predict(kernel, gp, at)
+        torch.testing.assert_close(prediction.mean, mean, rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(prediction.variance, variance, rtol=1e-8, atol=1e-8)
 
 
 def test_posterior_is_differentiable(generator):

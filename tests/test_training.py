@@ -64,18 +64,7 @@ def test_a_killed_and_resumed_run_equals_one_that_was_not(tmp_path):
 
 def test_a_process_killed_by_the_system_resumes_to_the_bit(tmp_path):
     """The command itself, ended by SIGKILL in the middle of a run."""
-    options = [
-        "--task",
-        "BBO-GP-1d-v0",
-        "--hidden",
-        "8",
-        "--iterations",
-        "120",
-        "--batch",
-        "4",
-        "--horizon",
-        "12",
-    ]
+    options = "--task BBO-GP-1d-v0 --hidden 8 --iterations 120 --batch 4 --horizon 12".split()
     options += "--checkpoint-every 50 --score-functions 10".split()
 
     def command(folder):

@@ -1,7 +1,7 @@
 """Turns an ask/tell optimiser of one function into an ``Agent`` of many."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from bbo_envs.core import Observation
 
 Point = NDArray[np.float64]
+T = TypeVar("T")
 
 
 class Optimizer(Protocol):
@@ -53,7 +54,7 @@ class PerFunction:
         return torch.from_numpy(np.stack(queries)), state
 
 
-def take_nearest(pending: list[tuple[Point, object]], x: Point) -> object:
+def take_nearest(pending: list[tuple[Point, T]], x: Point) -> T:
     """Removes from ``pending`` the entry whose point is nearest to x; returns what goes with it.
 
     A point may come back rounded to another precision, so that equality would be too strict.

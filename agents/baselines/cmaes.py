@@ -1,9 +1,11 @@
 """CMA-ES (Hansen & Ostermeier 2001), by ``cma``, restarted whenever it stops."""
 
+from typing import Any
+
+import cma
 import numpy as np
 
 from agents.baselines.adapter import PerFunction, Point
-from bbo_envs.errors import require_extra
 from bbo_envs.problem import Problem
 
 # A quarter of the box's width, as the library recommends.
@@ -32,9 +34,7 @@ class _CMAES:
         if self.strategy.stop():
             self.strategy = self._start(self.random.random(self.dim))
 
-    def _start(self, mean: Point):  # type: ignore[no-untyped-def]
-        import cma
-
+    def _start(self, mean: Point) -> Any:
         options = {
             "bounds": [0.0, 1.0],
             "verbose": -9,
@@ -46,10 +46,5 @@ class _CMAES:
 
 
 def cmaes(problem: Problem) -> PerFunction:
-    """CMA-ES from the centre of the cube with a step of a quarter; restarts begin at random.
-
-    Raises:
-        MissingExtraError: If ``cma`` is not installed.
-    """
-    require_extra("agent 'cmaes'", "baselines", "cma")
+    """CMA-ES from the centre of the cube with a step of a quarter; restarts begin at random."""
     return PerFunction(_CMAES)

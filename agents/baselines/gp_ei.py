@@ -6,14 +6,24 @@ maximised from 10 of 512 Sobol points, as in BoTorch's tutorials.
 
 import warnings
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from botorch.acquisition import LogExpectedImprovement, qLogExpectedImprovement
+from botorch.fit import fit_gpytorch_mll
+from botorch.models import SingleTaskGP
+from botorch.models.model import Model
+from botorch.optim import optimize_acqf
+from botorch.utils.sampling import manual_seed
+from gpytorch.kernels import MaternKernel, RBFKernel
+from gpytorch.means import ZeroMean
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from agents.baselines.adapter import PerFunction, Point, take_nearest
-from bbo_envs.errors import require_extra
+from bbo_envs.functions.gp import posterior, predict
 from bbo_envs.functions.kernels import RBF, Kernel
 from bbo_envs.problem import Problem
 
@@ -53,10 +63,6 @@ class _GPEI:
         self.y.append(y)
 
     def _maximise(self, seed: int) -> Point:
-        from botorch.acquisition import LogExpectedImprovement, qLogExpectedImprovement
-        from botorch.optim import optimize_acqf
-        from botorch.utils.sampling import manual_seed
-
         # BoTorch draws from the global generator, which this restores afterwards; and it needs
         # gradients, also where the caller has turned them off.
         with manual_seed(seed), torch.enable_grad(), warnings.catch_warnings():
@@ -64,50 +70,74 @@ class _GPEI:
             # BoTorch maximises.
             x, y = torch.tensor(np.stack(self.x)), -torch.tensor(self.y, dtype=torch.float64)
             model = self._model(x, y.unsqueeze(-1))
-            acquisition: Any
             if self.pending:
                 out = torch.tensor(np.stack([point for point, _ in self.pending]))
                 acquisition = qLogExpectedImprovement(model, y.max(), X_pending=out)
             else:
-                acquisition = LogExpectedImprovement(model, y.max())
+                fast = _Marginal(model)
+                acquisition = LogExpectedImprovement(fast, fast.best)
             bounds = torch.stack([torch.zeros(self.dim), torch.ones(self.dim)]).double()
             best, _ = optimize_acqf(acquisition, bounds, q=1, num_restarts=10, raw_samples=512)
         point: Point = best[0].numpy()
         return point
 
-    def _model(self, x: torch.Tensor, y: torch.Tensor) -> Any:
-        from botorch.models import SingleTaskGP
-
+    def _model(self, x: Tensor, y: Tensor) -> Any:
         if self.kernel is None:
-            from botorch.fit import fit_gpytorch_mll
-            from gpytorch.mlls import ExactMarginalLogLikelihood
-
             model = SingleTaskGP(x, y)
             fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
             return model
-        from gpytorch.kernels import MaternKernel, RBFKernel
-        from gpytorch.means import ZeroMean
-
         covariance = RBFKernel() if isinstance(self.kernel, RBF) else MaternKernel(nu=2.5)
         covariance.lengthscale = self.kernel.length_scale
-        variance = torch.full_like(y, self.noise_variance)
         return SingleTaskGP(
             x,
             y,
-            variance,
+            torch.full_like(y, self.noise_variance),
             covar_module=covariance,
             mean_module=ZeroMean(),
             outcome_transform=None,
         ).eval()
 
 
-def gp_ei(problem: Problem) -> PerFunction:
-    """GP-EI with BoTorch's default model, fitted to the data before each proposal.
+class _Moments(NamedTuple):
+    mean: Tensor
+    variance: Tensor
 
-    Raises:
-        MissingExtraError: If BoTorch is not installed.
+
+class _Marginal(Model):  # type: ignore[misc]
+    """The same posterior as a fitted ``SingleTaskGP``'s, at single points, some five times faster.
+
+    It takes the fitted hyper-parameters and the transformed values as they are; the maximiser of
+    EI does not depend on the scale of y.
     """
-    require_extra("agent 'gp-ei'", "baselines", "botorch")
+
+    num_outputs = 1
+    batch_shape = torch.Size()
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        model.eval()
+        self.covariance = model.covar_module
+        x, y = model.train_inputs[0], model.train_targets
+        with torch.no_grad():
+            self.constant = model.mean_module(x)[0]
+            self.best = y.max()
+            noise = float(model.likelihood.noise.max())
+            centred = (y - self.constant).unsqueeze(0)
+            self.gp = posterior(self._kernel, x.unsqueeze(0), centred, noise)
+
+    def posterior(self, X: Tensor, *_: Any, **__: Any) -> _Moments:  # noqa: N803 (BoTorch's name)
+        """Mean and variance ``[b, 1, 1]`` at points ``[b, 1, d]``."""
+        prediction = predict(self._kernel, self.gp, X.squeeze(-2))
+        mean, variance = (part.view(-1, 1, 1) for part in prediction[:2])
+        return _Moments(mean + self.constant, variance)
+
+    def _kernel(self, x1: Tensor, x2: Tensor) -> Tensor:
+        covariance: Tensor = self.covariance(x1, x2).to_dense()
+        return covariance
+
+
+def gp_ei(problem: Problem) -> PerFunction:
+    """GP-EI with BoTorch's default model, fitted to the data before each proposal."""
     return PerFunction(_GPEI)
 
 
@@ -115,10 +145,8 @@ def gp_ei_known(problem: Problem) -> PerFunction:
     """GP-EI that is given the kernel which generates the functions, and the noise.
 
     Raises:
-        MissingExtraError: If BoTorch is not installed.
         ValueError: If the functions are not samples of a GP.
     """
-    require_extra("agent 'gp-ei-known'", "baselines", "botorch")
     if not hasattr(problem.functions, "kernel"):
         raise ValueError(
             "agent 'gp-ei-known' needs functions drawn from a GP, whose kernel is known, got "

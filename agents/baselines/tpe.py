@@ -1,22 +1,21 @@
 """The tree-structured Parzen estimator (Bergstra et al. 2011), by Optuna."""
 
 import numpy as np
+import optuna
 
 from agents.baselines.adapter import PerFunction, Point, take_nearest
-from bbo_envs.errors import require_extra
 from bbo_envs.problem import Problem
 
 
 class _TPE:
     def __init__(self, dim: int, budget: int, seed: int) -> None:
-        import optuna
-
         self.space = {f"x{i}": optuna.distributions.FloatDistribution(0.0, 1.0) for i in range(dim)}
+        # Creating a study logs a line; a user's own setting is put back.
         verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
         optuna.logging.set_verbosity(verbosity)
-        self.pending: list[tuple[Point, object]] = []
+        self.pending: list[tuple[Point, optuna.Trial]] = []
 
     def ask(self) -> Point:
         trial = self.study.ask(self.space)
@@ -29,10 +28,5 @@ class _TPE:
 
 
 def tpe(problem: Problem) -> PerFunction:
-    """Optuna's default sampler in its default configuration.
-
-    Raises:
-        MissingExtraError: If Optuna is not installed.
-    """
-    require_extra("agent 'tpe'", "baselines", "optuna")
+    """Optuna's default sampler in its default configuration."""
     return PerFunction(_TPE)

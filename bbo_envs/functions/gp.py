@@ -6,12 +6,16 @@ distribution given the values drawn before it (the chain rule of Chen et al. 201
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bbo_envs.functions.kernels import Kernel
+
+# Covariances [..., n, m] of points [..., n, d] and [..., m, d], with k(x, x) = 1.
+Covariance = Callable[[Tensor, Tensor], Tensor]
 
 
 class Conditioned(NamedTuple):
@@ -54,10 +58,10 @@ def prior(batch: int, dim: int, dtype: torch.dtype, device: torch.device | str) 
     return Conditioned(empty.new_zeros(batch, 0, dim), empty.new_zeros(batch, 0, 0), empty)
 
 
-def predict(kernel: Kernel, gp: Conditioned, x: Tensor) -> Prediction:
+def predict(kernel: Covariance, gp: Conditioned, x: Tensor) -> Prediction:
     """The posterior mean and variance of f at x ``[B, d]``; O(t^2) per row, differentiable.
 
-    Rasmussen & Williams 2006, algorithm 2.1.
+    A GP of one row is asked at all points of x. Rasmussen & Williams 2006, algorithm 2.1.
     """
     covariance = kernel(gp.x, x.unsqueeze(-2))
     cross = torch.linalg.solve_triangular(gp.factor, covariance, upper=False).squeeze(-1)
@@ -88,8 +92,8 @@ def condition(
     )
 
 
-def posterior(kernel: Kernel, x: Tensor, y: Tensor, noise_variance: float) -> Conditioned:
-    """The GP given values y ``[B, t]`` at x ``[B, t, d]``.
+def posterior(kernel: Covariance, x: Tensor, y: Tensor, noise_variance: float) -> Conditioned:
+    """The GP given values y ``[B, t]`` at x ``[B, t, d]``: what t calls of ``condition`` lead to.
 
     Example:
         >>> x = torch.tensor([[[0.2], [0.8]]], dtype=torch.float64)
@@ -98,10 +102,11 @@ def posterior(kernel: Kernel, x: Tensor, y: Tensor, noise_variance: float) -> Co
         >>> round(predict(RBF(0.3), gp, x[:, 1]).mean.item(), 4)
         -1.0
     """
-    gp = prior(x.shape[0], x.shape[-1], x.dtype, x.device)
-    for t in range(x.shape[1]):
-        gp = condition(gp, predict(kernel, gp, x[:, t]), x[:, t], y[:, t], noise_variance)
-    return gp
+    covariance = kernel(x, x)
+    noise = noise_variance * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    factor = torch.linalg.cholesky(covariance + noise)
+    whitened = torch.linalg.solve_triangular(factor, y.unsqueeze(-1), upper=False).squeeze(-1)
+    return Conditioned(x, factor, whitened)
 
 
 def expected_improvement(mean: Tensor, variance: Tensor, best: Tensor) -> Tensor:
