@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN ?= .venv/bin/
 SETUP ?= .venv/installed
 
-.PHONY: benchmark test test-slow lint format train-weights wheel clean
+.PHONY: benchmark test test-slow lint format train-weights readme wheel clean
 
 benchmark: $(SETUP)  ## Learned against classical optimisers: a table, a Parquet file, a picture
 	$(BIN)bbo benchmark
@@ -30,11 +30,14 @@ train-weights: $(SETUP)  ## Retrains the networks that ship (hours); resumes whe
 	$(BIN)bbo train --preset lstm-oi-6d
 	$(BIN)bbo train --preset lstm-oi-2d
 
-wheel: $(SETUP)
+readme: $(SETUP)  ## Takes the last benchmark's results into docs/ and the README
+	$(BIN)python -m evaluation.readme results
+
+wheel: $(SETUP)  ## Builds the wheel into dist/
 	rm -rf build dist
 	$(BIN)python -m build --wheel
 
-clean:
+clean:  ## Removes what the targets made
 	rm -rf .venv build dist *.egg-info
 
 .venv/installed: pyproject.toml constraints.txt

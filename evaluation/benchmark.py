@@ -20,6 +20,8 @@ from evaluation.store import Store
 DEFAULT_AGENTS = ("lstm-oi", "random", "sobol", "tpe", "cmaes", "gp-ei", "gp-ei-known")
 MILESTONES = (10, 25, 50, 100)
 
+_CAPTION = "mean ± half width of the 95 % interval over n functions; lower is better"
+
 # These take a second per proposal, and get fewer functions.
 SLOW_AGENTS = ("gp-ei", "gp-ei-known")
 
@@ -90,27 +92,42 @@ def benchmark(
 
 
 def table(evaluations: pd.DataFrame, task: TaskSpec) -> Table:
-    """The result on one task: best value at the milestones, and milliseconds per proposal."""
+    """The result on one task, for the terminal."""
+    headings, rows = _summary(evaluations, task)
+    result = Table(title=f"{describe(task)}: best value after t evaluations", caption=_CAPTION)
+    for heading in headings:
+        result.add_column(heading, justify="left" if heading == "agent" else "right", no_wrap=True)
+    for row in rows:
+        result.add_row(*row)
+    return result
+
+
+def markdown(evaluations: pd.DataFrame, tasks: Sequence[TaskSpec]) -> str:
+    """The same tables in Markdown, for documents."""
+    lines = []
+    for task in tasks:
+        headings, rows = _summary(evaluations, task)
+        rule = [":--", *["--:"] * (len(headings) - 1)]
+        lines += [f"**{describe(task)}**", ""]
+        lines += ["| " + " | ".join(row) + " |" for row in (headings, rule, *rows)]
+        lines += [""]
+    return "\n".join([*lines, f"{_CAPTION[0].upper()}{_CAPTION[1:]}."])
+
+
+def _summary(evaluations: pd.DataFrame, task: TaskSpec) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows: best value at the milestones, and milliseconds per proposal."""
     own = evaluations[evaluations["task"] == task.id]
     made = own[own["error"].isna()]
     marks = [t for t in MILESTONES if t <= made["t"].max()] or [int(made["t"].max())]
     milliseconds = milliseconds_per_proposal(own)
-    result = Table(
-        title=f"{describe(task)}: best value after t evaluations",
-        caption="mean ± half width of the 95 % interval over n functions; lower is better",
-    )
-    for heading in ("agent", "n", *(f"t = {t}" for t in marks), "ms/proposal"):
-        result.add_column(heading, justify="left" if heading == "agent" else "right", no_wrap=True)
     rows: list[tuple[float, list[str]]] = []
     for agent, runs in made.groupby("agent"):
         at = [mean_and_interval(runs[runs["t"] == t]["best"]) for t in marks]
         cells = [f"{mean:.2f} ± {half_width:.2f}" for mean, half_width in at]
         speed = f"{milliseconds[task.id, agent]:.2f}"
-        row = [str(agent), str(runs["seed"].nunique()), *cells, speed]
-        rows.append((at[-1][0], row))
-    for _, row in sorted(rows):
-        result.add_row(*row)
-    return result
+        rows.append((at[-1][0], [str(agent), str(runs["seed"].nunique()), *cells, speed]))
+    headings = ["agent", "n", *(f"t = {t}" for t in marks), "ms/proposal"]
+    return headings, [row for _, row in sorted(rows)]
 
 
 def _plan(

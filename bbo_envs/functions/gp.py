@@ -50,6 +50,7 @@ def prior(batch: int, dim: int, dtype: torch.dtype, device: torch.device | str) 
     """The GP before any value is known.
 
     Example:
+        >>> from bbo_envs.functions import RBF
         >>> gp = prior(1, 2, torch.float64, "cpu")
         >>> predict(RBF(0.3), gp, torch.zeros(1, 2)).variance.item()
         1.0
@@ -96,6 +97,7 @@ def posterior(kernel: Covariance, x: Tensor, y: Tensor, noise_variance: float) -
     """The GP given values y ``[B, t]`` at x ``[B, t, d]``: what t calls of ``condition`` lead to.
 
     Example:
+        >>> from bbo_envs.functions import RBF
         >>> x = torch.tensor([[[0.2], [0.8]]], dtype=torch.float64)
         >>> y = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
         >>> gp = posterior(RBF(0.3), x, y, 1e-10)
@@ -191,6 +193,7 @@ class ExactGP(_GP):
         device: Of all tensors.
 
     Example:
+        >>> from bbo_envs.functions import RBF
         >>> gp = ExactGP(2, RBF(0.3), capacity=10)
         >>> state = gp.sample(5, torch.Generator().manual_seed(0))
         >>> y, state = gp.evaluate(state, torch.zeros(5, 2, dtype=torch.float64))
@@ -264,6 +267,7 @@ class FourierGP(_GP):
         device: Of all tensors.
 
     Example:
+        >>> from bbo_envs.functions import RBF
         >>> gp = FourierGP(2, RBF(0.3), features=64)
         >>> state = gp.sample(5, torch.Generator().manual_seed(0))
         >>> gp.evaluate(state, torch.zeros(5, 2))[0].shape

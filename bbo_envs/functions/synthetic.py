@@ -24,7 +24,6 @@ class Synthetic:
         minimum: The published minimum, raw.
         minimisers: All points of the box that attain it.
         mean: The mean of the raw function over the box (by quadrature).
-        rescaled_minimum: The minimum of the rescaled form.
 
     Args:
         rescaled: Give the form with mean zero and variance one over the box, instead of raw values.
@@ -33,10 +32,9 @@ class Synthetic:
 
     Example:
         >>> branin = Branin()
-        >>> state = branin.sample(1, torch.Generator())
-        >>> x = (branin.published_minimisers()[:1] - branin.low) / (branin.high - branin.low)
-        >>> round(branin.evaluate(state, x)[0].item(), 6)
-        0.397887
+        >>> y, _ = branin.evaluate((), branin.unit_minimisers())
+        >>> [round(value, 6) for value in y.tolist()]
+        [0.397887, 0.397887, 0.397887]
     """
 
     lower: ClassVar[tuple[float, ...]]

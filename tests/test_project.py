@@ -1,0 +1,75 @@
+"""The repository as a whole: layers, the README's claims and snippets, examples, missing extras."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bbo_envs import TASKS, MissingExtraError
+from bbo_envs.errors import require_extra
+from evaluation import readme
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_layers_import_one_way():
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports; lint_imports()"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "1 kept, 0 broken" in found.stdout, found.stdout + found.stderr
+
+
+def test_importing_the_packages_imports_nothing_heavy():
+    code = (
+        "import agents, bbo_envs, evaluation, evaluation.cli, training, sys;"
+        "heavy = {'botorch', 'optuna', 'cma', 'pandas', 'pyarrow', 'matplotlib',"
+        " 'stable_baselines3', 'tensorboard'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_snippets_of_the_readme_run(snippet):
+    exec(compile(snippet, "README.md", "exec"), {})
+
+
+def test_tables_of_the_readme_are_those_of_the_stored_results():
+    assert readme.rendered(README) == README
+
+
+def test_the_readme_names_every_task():
+    names = README.replace("`-", "`BBO-GP-").replace("d-`", "d-v0`")
+    assert all(f"`{task}`" in names for task in TASKS)
+
+
+@pytest.mark.parametrize("name", ["gym_loop", "own_objective"])
+def test_examples_run(name):
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / f"{name}.py"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "after  50 evaluations" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_training_example_learns():
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "train_tiny.py"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    best = dict(re.findall(r"(trained|random): best of 25 evaluations (-\d\.\d+)", done.stdout))
+    assert float(best["trained"]) < float(best["random"]) - 0.05
+
+
+def test_a_missing_extra_gives_one_line_with_the_remedy():
+    require_extra("anything", "all", "json")
+    with pytest.raises(MissingExtraError) as error:
+        require_extra("bbo benchmark", "all", "json", "no_such_module")
+    assert str(error.value) == "bbo benchmark needs more packages: pip install 'bbo-envs[all]'"
