@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from bbo_envs.checks import positive_integer
 from bbo_envs.core import Observation
 from bbo_envs.errors import QueryError
 from bbo_envs.problem import Problem, ProblemState
@@ -110,9 +111,7 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
     def __init__(self, num_envs: int, problem: Problem) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1, got {num_envs!r}")
-        self.num_envs = num_envs
+        self.num_envs = num_envs = positive_integer("num_envs", num_envs)
         self.problem = problem
         self.single_action_space = problem.space
         self.single_observation_space = observation_space(problem.functions.dim)

@@ -13,6 +13,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from bbo_envs.checks import number_between, positive_integer
 from bbo_envs.core import FunctionDistribution, Observation, stack
 from bbo_envs.errors import BudgetExhaustedError, ObjectiveError, QueryError, UnknownNameError
 
@@ -116,21 +117,13 @@ class Problem:
         noise: float = 0.0,
         reward: Reward = "improvement",
     ) -> None:
-        if budget < 1:
-            raise ValueError(f"budget must be at least 1 evaluation, got {budget!r}")
-        if workers < 1:
-            raise ValueError(f"workers must be at least 1, got {workers!r}")
-        if not 0.0 <= runtime_spread <= 1.0:
-            raise ValueError(f"runtime_spread must be in [0, 1], got {runtime_spread!r}")
-        if not (noise >= 0.0 and np.isfinite(noise)):
-            raise ValueError(f"noise is a standard deviation and must be >= 0, got {noise!r}")
         if reward not in get_args(Reward):
             raise UnknownNameError("reward", reward, get_args(Reward))
         self.functions = functions
-        self.budget = budget
-        self.workers = workers
-        self.runtime_spread = runtime_spread
-        self.noise = noise
+        self.budget = positive_integer("budget", budget)
+        self.workers = positive_integer("workers", workers)
+        self.runtime_spread = number_between("runtime_spread", runtime_spread, 0.0, 1.0)
+        self.noise = number_between("noise", noise, 0.0)
         self.reward = reward
         self.space = spaces.Box(0.0, 1.0, (functions.dim,), np.float32)
 

@@ -223,7 +223,7 @@ def test_unknown_ids_suggest_the_nearest():
 
 
 def test_bad_numbers_of_envs_and_seeds():
-    with pytest.raises(ValueError, match="num_envs must be at least 1"):
+    with pytest.raises(ValueError, match="num_envs must be an integer of at least 1"):
         gymnasium.make_vec("BBO-Branin-2d-v0", num_envs=0)
     envs = gymnasium.make_vec("BBO-Branin-2d-v0", num_envs=3)
     with pytest.raises(ValueError, match="a list of 3"):

@@ -222,11 +222,14 @@ def test_step_after_the_end(generator):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"budget": 0}, "budget must be at least 1"),
-        ({"workers": 0}, "workers must be at least 1"),
-        ({"runtime_spread": 1.5}, r"runtime_spread must be in \[0, 1\]"),
-        ({"noise": -1.0}, "noise is a standard deviation"),
-        ({"noise": math.nan}, "noise is a standard deviation"),
+        ({"budget": 0}, "budget must be an integer of at least 1, got 0"),
+        ({"budget": 10.5}, "budget must be an integer of at least 1, got 10.5"),
+        ({"budget": "10"}, "budget must be an integer of at least 1, got '10'"),
+        ({"workers": 0}, "workers must be an integer of at least 1"),
+        ({"runtime_spread": 1.5}, r"runtime_spread must be a finite number in \[0, 1\], got 1.5"),
+        ({"noise": -1.0}, "noise must be a finite number of at least 0, got -1.0"),
+        ({"noise": math.nan}, "noise must be a finite number of at least 0, got nan"),
+        ({"noise": "0.1"}, "noise must be a finite number of at least 0, got '0.1'"),
         ({"reward": "improvment"}, "Did you mean 'improvement'"),
         ({"budgte": 3}, "Did you mean 'budget'"),
     ],
@@ -242,8 +245,8 @@ def test_bad_arguments(arguments, message):
         ({"length_scale": -1.0}, "length_scale"),
         ({"kernel": "rbff"}, "Did you mean 'rbf'"),
         ({"sampler": "exakt"}, "Did you mean 'exact'"),
-        ({"sampler": "fourier", "features": 0}, "features must be at least 1"),
-        ({"dim": 0}, "dim must be at least 1"),
+        ({"sampler": "fourier", "features": 0}, "features must be an integer of at least 1"),
+        ({"dim": 0}, "dim must be an integer of at least 1"),
     ],
 )
 def test_bad_gp_arguments(arguments, message):

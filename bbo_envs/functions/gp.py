@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bbo_envs.checks import positive_integer
 from bbo_envs.functions.kernels import Kernel
 
 # Covariances [..., n, m] of points [..., n, d] and [..., m, d], with k(x, x) = 1.
@@ -138,9 +139,7 @@ class _GP:
     def __init__(
         self, dim: int, kernel: Kernel, dtype: torch.dtype, device: torch.device | str
     ) -> None:
-        if dim < 1:
-            raise ValueError(f"dim must be at least 1, got {dim!r}")
-        self.dim = dim
+        self.dim = positive_integer("dim", dim)
         self.kernel = kernel
         self.dtype = dtype
         self.device = torch.device(device)
@@ -211,7 +210,7 @@ class ExactGP(_GP):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__(dim, kernel, dtype, device)
-        self.capacity = capacity
+        self.capacity = positive_integer("capacity", capacity)
         self.jitter = jitter or (1e-10 if dtype == torch.float64 else 1e-6)
 
     def sample(self, batch: int, generator: torch.Generator) -> ExactState:
@@ -283,9 +282,7 @@ class FourierGP(_GP):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__(dim, kernel, dtype, device)
-        if features < 1:
-            raise ValueError(f"features must be at least 1, got {features!r}")
-        self.features = features
+        self.features = positive_integer("features", features)
 
     def sample(self, batch: int, generator: torch.Generator) -> FourierState:
         shape = (batch, self.features)

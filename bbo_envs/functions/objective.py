@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bbo_envs.checks import positive_integer
 from bbo_envs.errors import ObjectiveError
 
 
@@ -36,7 +37,7 @@ class Objective:
         self, function: Callable[[NDArray[np.float64]], float], dim: int, prior_mean: float = 0.0
     ) -> None:
         self.function = function
-        self.dim = dim
+        self.dim = positive_integer("dim", dim)
         self.prior_mean = prior_mean
 
     def sample(self, batch: int, generator: torch.Generator) -> tuple[()]:
