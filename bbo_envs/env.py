@@ -134,7 +134,7 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             options: Not used.
         """
         seeds: list[int | None]
-        if isinstance(seed, int):
+        if isinstance(seed, int | np.integer):
             seeds = [seed + row for row in range(self.num_envs)]
         else:
             seeds = [None] * self.num_envs if seed is None else list(seed)

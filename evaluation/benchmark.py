@@ -14,7 +14,7 @@ from bbo_envs.errors import MissingExtraError
 from bbo_envs.registration import make_problem
 from evaluation.figures import describe, draw_curves
 from evaluation.metrics import mean_and_interval, milliseconds_per_proposal
-from evaluation.run import DEFAULT_TASKS, Row, TaskSpec, Unit, run_units
+from evaluation.run import DEFAULT_TASKS, TaskSpec, Unit, run_units
 from evaluation.store import Store
 
 DEFAULT_AGENTS = ("lstm-oi", "random", "sobol", "tpe", "cmaes", "gp-ei", "gp-ei-known")
@@ -73,14 +73,12 @@ def benchmark(
         with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
             bar = progress.add_task("runs", total=len(units))
 
-            def record(rows: list[Row]) -> None:
+            for rows in run_units(units, jobs or os.cpu_count() or 1):
                 store.append(rows)
                 last = rows[-1]
                 if last["error"]:
                     console.print(f"{last['agent']} on {last['task']} failed: {last['error']}")
                 progress.update(bar, advance=1, description=f"{last['agent']} on {last['task']}")
-
-            run_units(units, jobs or os.cpu_count() or 1, record)
     finally:
         evaluations = store.finish()
     for task in tasks:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -110,19 +110,16 @@ def run_unit(unit: Unit) -> list[Row]:
     return rows
 
 
-def run_units(units: Sequence[Unit], jobs: int, record: Callable[[list[Row]], None]) -> None:
-    """Runs units in parallel processes of one thread each; ``record`` gets each as it ends.
+def run_units(units: Sequence[Unit], jobs: int) -> Iterator[list[Row]]:
+    """Runs units in parallel processes of one thread each.
 
     Args:
         units: What to run, in the order in which to start it.
         jobs: The number of processes; 1 runs everything in this one.
-        record: Called in this process with the rows of each unit.
+
+    Yields:
+        The rows of each unit as it ends.
     """
-    for rows in _results(units, jobs):
-        record(rows)
-
-
-def _results(units: Sequence[Unit], jobs: int) -> Iterable[list[Row]]:
     if jobs == 1:
         yield from map(run_unit, units)
         return

@@ -70,5 +70,5 @@ def read(path: Path) -> pd.DataFrame:
 
 def _write(table: pa.Table, path: Path) -> None:
     partial = path.with_suffix(".partial")
-    pq.write_table(table, partial)
+    pq.write_table(table, partial, compression="zstd")
     os.replace(partial, path)

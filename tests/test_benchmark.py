@@ -87,7 +87,7 @@ def test_the_table_shows_what_the_file_says(result):
     own = frame[(frame["task"] == GP.id) & (frame["agent"] == "sobol") & (frame["t"] == 10)]
     mean = own["best"].mean()
     low, high = stats.t.interval(0.95, 2, mean, stats.sem(own["best"]))
-    line = next(line for line in text.splitlines() if "sobol" in line)
+    line = next(line for line in text.splitlines() if line.startswith("│ sobol"))
     cells = [float(cell) for cell in re.findall(r"-?\d+\.\d+", line)]
     assert cells[:2] == pytest.approx([mean, (high - low) / 2], abs=0.006)
 
@@ -150,8 +150,8 @@ def test_a_unit_that_fails_keeps_its_rows_and_ends_no_other(tmp_path, monkeypatc
 
 
 def test_an_interrupted_run_keeps_what_was_made(tmp_path, monkeypatch):
-    def units_then_interrupt(units, jobs, record):
-        record(run_unit(units[0]))
+    def units_then_interrupt(units, jobs):
+        yield run_unit(units[0])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "run_units", units_then_interrupt)
