@@ -1,5 +1,7 @@
 """The command ``bbo``."""
 
+import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -183,7 +185,7 @@ def _export(agent: LSTMAgent, config: TrainConfig, path: Path, functions: int) -
     _console.print("Scoring on held-out functions ...")
     facts = {
         "training": {
-            "command": " ".join(["bbo", *sys.argv[1:]]),
+            "command": _command_for(config, path.stem),
             "commit": git_commit(),
             "seed": config.seed,
             "config": asdict(config),
@@ -192,6 +194,20 @@ def _export(agent: LSTMAgent, config: TrainConfig, path: Path, functions: int) -
     }
     save(path, agent, facts)
     _console.print(f"The network: {path}\nIts card: {path.with_suffix('.json')}")
+
+
+def _command_for(config: TrainConfig, preset: str) -> str:
+    """The command that trains with this configuration, wherever it is run."""
+    words = ["bbo", "train", "--preset", preset]
+    mine, theirs = asdict(config), asdict(PRESETS[preset])
+    for key in (key for key in mine if mine[key] != theirs[key]):
+        name = key.replace("_", "-")
+        if isinstance(mine[key], bool):
+            words.append(f"--{name}" if mine[key] else f"--no-{name}")
+        else:
+            value = json.dumps(mine[key]) if isinstance(mine[key], dict) else str(mine[key])
+            words += [f"--{name}", value]
+    return shlex.join(words)
 
 
 def _tensorboard(folder: Path) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from agents import make_agent
+from evaluation import cli
 from training import bptt
 from training.bptt import CHECKPOINT, LOG, Trainer, train
 from training.checkpoint import CheckpointError
@@ -157,3 +159,20 @@ def test_presets_make_networks_for_their_dimension(name):
     trainer = Trainer(PRESETS[name])
     assert f"{trainer.agent.dim}d" in name
     assert PRESETS[name].loss in name
+
+
+def test_the_command_on_a_card_trains_the_same_configuration(monkeypatch, tmp_path):
+    """A changed configuration goes through the command's words and back."""
+    config = dataclasses.replace(
+        PRESETS["lstm-oi-2d"],
+        task_arguments={"sampler": "fourier", "kernel": "matern52"},
+        detach_feedback=False,
+        learning_rate=1e-4,
+    )
+    seen = []
+    monkeypatch.setattr(cli, "_train", lambda config, *_: seen.append(config))
+    monkeypatch.setattr(cli, "_export", lambda *_: None)
+    command = cli._command_for(config, "lstm-oi-2d")
+    cli.main([*shlex.split(command)[1:], "--folder", str(tmp_path)])
+    assert seen == [config]
+    assert cli._command_for(PRESETS["lstm-oi-2d"], "lstm-oi-2d") == "bbo train --preset lstm-oi-2d"
