@@ -77,6 +77,8 @@ def card(name: str | Path) -> dict[str, Any]:
     path = _path(name).with_suffix(".json")
     try:
         facts: dict[str, Any] = json.loads(path.read_text())
+        if not isinstance(facts, dict):
+            raise ValueError(f"it holds {facts!r}, not an object")
     except (OSError, ValueError) as error:
         raise WeightsError(f"the card {path} cannot be read ({error}); {_REMEDY}") from error
     return facts
