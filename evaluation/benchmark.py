@@ -31,7 +31,7 @@ def benchmark(
     tasks: Sequence[TaskSpec] = DEFAULT_TASKS,
     *,
     budget: int = 100,
-    seeds: int = 64,
+    seeds: int = 128,
     slow_seeds: int = 8,
     jobs: int | None = None,
     folder: Path = Path("results"),

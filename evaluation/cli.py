@@ -40,7 +40,7 @@ _console = Console()
 def benchmark_command(
     agents: tuple[str, ...] = (),
     budget: int = 100,
-    seeds: int = 64,
+    seeds: int = 128,
     slow_seeds: int = 8,
     jobs: int | None = None,
     folder: Path = Path("results"),
