@@ -56,9 +56,15 @@ def make_agent(name: str, problem: Problem) -> Agent:
         module, _, factory = place.partition(":")
         agent: Agent = getattr(importlib.import_module(module), factory)(problem)
         return agent
-    if name.endswith(".safetensors"):
-        return load(name)
-    for candidate in (name, f"{name}-{problem.functions.dim}d"):
-        if candidate in trained_names():
-            return load(candidate)
+    dim = problem.functions.dim
+    if name.endswith(".safetensors") or name in trained_names():
+        network = load(name)
+        if network.dim != dim:
+            raise ValueError(f"agent {name!r} proposes in {network.dim} dimensions, not in {dim}")
+        return network
+    others = [other for other in trained_names() if other.rpartition("-")[0] == name]
+    if f"{name}-{dim}d" in others:
+        return load(f"{name}-{dim}d")
+    if others:
+        raise ValueError(f"there is no {name!r} network for d = {dim}, only {', '.join(others)}")
     raise UnknownNameError("agent", name, [*CLASSICAL, *trained_names()])

@@ -13,10 +13,10 @@ from bbo_envs.core import Observation
 class Agent(Protocol):
     """An optimiser of B functions side by side: it proposes queries and is shown what comes back.
 
-    ``init`` and ``step`` are pure for learned agents; classical ones may keep the objects of their
-    library in the state. The first observation is empty (o = 0), as is every one that comes while
-    a worker is still free; an agent that is asked without having been told proposes another point
-    beside those that are still out.
+    ``init`` and ``step`` change nothing but the generator that ``init`` was given; only classical
+    agents may keep the objects of their library in the state. The first observation is empty
+    (o = 0), as is every one that comes while a worker is still free; an agent that is asked without
+    having been told proposes another point beside those that are still out.
 
     Example:
         >>> from bbo_envs import make_problem

@@ -1,7 +1,8 @@
 """Checks of arguments, with messages that name the argument and the value."""
 
 import math
-from typing import SupportsIndex
+import numbers
+from typing import Any, SupportsIndex
 
 
 def positive_integer(name: str, value: SupportsIndex) -> int:
@@ -19,7 +20,7 @@ def positive_integer(name: str, value: SupportsIndex) -> int:
     return value.__index__()
 
 
-def number_between(name: str, value: float, low: float, high: float = math.inf) -> float:
+def number_between(name: str, value: Any, low: float, high: float = math.inf) -> float:
     """Returns a value as a finite number in [low, high].
 
     Raises:
@@ -29,7 +30,8 @@ def number_between(name: str, value: float, low: float, high: float = math.inf) 
         >>> number_between("noise", 0, low=0)
         0.0
     """
-    if not isinstance(value, int | float) or not (low <= value <= high and math.isfinite(value)):
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real or not (low <= value <= high and math.isfinite(value)):
         limits = f"of at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
         raise ValueError(f"{name} must be a finite number {limits}, got {value!r}")
     return float(value)

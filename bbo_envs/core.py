@@ -33,8 +33,9 @@ class FunctionDistribution(Protocol):
         differentiable: Whether ``evaluate`` passes gradients from y to x.
         dtype: Of its values, and of a problem's state.
         device: Likewise.
-        prior_mean: E[f(x)] over functions and uniform x. It is the reference m_0 against which a
-            first evaluation counts as an improvement; agents never see it.
+        prior_mean: An ordinary value: E[f(x)] over functions and uniform x, of the unperturbed
+            function where axes are perturbed. It is the reference m_0 against which a first
+            evaluation counts as an improvement; agents never see it.
     """
 
     dim: int
@@ -50,14 +51,14 @@ class FunctionDistribution(Protocol):
         """Evaluates each function once: x ``[B, d]`` -> y ``[B]`` and the state that follows."""
 
     def optimum(self, state: Any) -> Tensor | None:
-        """The minimum of each function ``[B]``, or None where it is not known."""
+        """The minima, in a shape that broadcasts to ``[B]``, or None where they are not known."""
 
     def native(self, state: Any, x: Tensor) -> Tensor:
         """The points ``[B, d]`` in the objective's own units at which queries x are evaluated."""
 
 
 def stack(states: Sequence[Any]) -> Any:
-    """Concatenates states (nested named tuples of tensors) along the batch axis.
+    """Concatenates states (nested tuples of tensors) along the batch axis.
 
     Leaves that are not tensors must be equal in all states.
 
@@ -73,7 +74,8 @@ def stack(states: Sequence[Any]) -> Any:
     if isinstance(first, Tensor):
         return torch.cat(list(states))
     if isinstance(first, tuple):
-        return type(first)(*(stack(column) for column in zip(*states, strict=True)))
+        parts = [stack(column) for column in zip(*states, strict=True)]
+        return tuple(parts) if type(first) is tuple else type(first)(*parts)
     if any(state != first for state in states):
         raise ValueError(f"rows can be stacked only in step with each other; got {states}")
     return first

@@ -1,6 +1,7 @@
 """The Gymnasium environments: numpy in, ``Problem.step`` without gradients, numpy out."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, SupportsIndex
 
 import gymnasium
 import numpy as np
@@ -83,7 +84,7 @@ class BlackBoxEnv(gymnasium.Env[Any, NDArray[Any]]):
         with torch.no_grad():
             native = self.problem.functions.native(self._state.function, queries)
             self._state, observation, step = self.problem.step(self._state, queries)
-        info = _info(self._state) | {"x_native": native.numpy()}
+        info = _info(self._state) | {"x_native": native.numpy().copy()}
         row = _rows(_to_numpy(observation))[0]
         return row, step.reward.item(), step.done, False, _first_row(info)
 
@@ -117,13 +118,13 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self.single_observation_space = observation_space(problem.functions.dim)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self._rows: list[np.random.Generator] = []
+        self._rows: Sequence[np.random.Generator | None] = []
         self._state: ProblemState | None = None
 
     def reset(
         self,
         *,
-        seed: int | list[int | None] | None = None,
+        seed: SupportsIndex | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[Observation, dict[str, Any]]:
         """Draws a new function for every row.
@@ -133,19 +134,23 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
                 goes on with the generators that the rows have.
             options: Not used.
         """
-        seeds: list[int | None]
-        if isinstance(seed, int | np.integer):
-            seeds = [seed + row for row in range(self.num_envs)]
+        if seed is None or isinstance(seed, SupportsIndex):
+            first = None if seed is None else int(seed)
+            seeds = [None if first is None else first + row for row in range(self.num_envs)]
         else:
-            seeds = [None] * self.num_envs if seed is None else list(seed)
+            seeds = [None if row_seed is None else int(row_seed) for row_seed in seed]
         if len(seeds) != self.num_envs:
             raise ValueError(
                 f"seed must be an integer or a list of {self.num_envs} (one for each row), "
                 f"got {len(seeds)}"
             )
-        for row, row_seed in enumerate(seeds):
-            if row_seed is not None or row >= len(self._rows):
-                self._rows[row : row + 1] = [seeding.np_random(row_seed)[0]]
+        old = self._rows or [None] * self.num_envs
+        self._rows = [
+            seeding.np_random(row_seed)[0]
+            if generator is None or row_seed is not None
+            else generator
+            for generator, row_seed in zip(old, seeds, strict=True)
+        ]
         self._state, observation = self._draw()
         return observation, self._with_masks(_info(self._state))
 
@@ -160,7 +165,7 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             native = self.problem.functions.native(self._state.function, queries)
             self._state, result, step = self.problem.step(self._state, queries)
         observation = _to_numpy(result)
-        info = self._with_masks(_info(self._state) | {"x_native": native.numpy()})
+        info = self._with_masks(_info(self._state) | {"x_native": native.numpy().copy()})
         if step.done:
             final = np.empty(self.num_envs, dtype=object)
             final[:] = _rows(observation)
@@ -170,7 +175,9 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         return observation, step.reward.double().numpy(), done, np.zeros_like(done), info
 
     def _draw(self) -> tuple[ProblemState, Observation]:
-        state, observation = self.problem.reset_rows([torch_generator(row) for row in self._rows])
+        state, observation = self.problem.reset_rows(
+            [torch_generator(row) for row in self._rows if row]
+        )
         return state, _to_numpy(observation)
 
     def _with_masks(self, info: dict[str, Any]) -> dict[str, Any]:
@@ -187,18 +194,20 @@ def torch_generator(random: np.random.Generator) -> torch.Generator:
 def _queries(action: ArrayLike, shape: tuple[int, ...] | None) -> Tensor:
     """Checks an action's shape and type; its range is the problem's to check."""
     try:
-        queries = np.asarray(action, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        queries = np.array(action, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise QueryError(
             f"an action must be an array of numbers of shape {shape}, got {action!r}"
         ) from error
     if queries.shape != shape:
         raise QueryError(f"an action must have shape {shape}, got {queries.shape}: {action!r}")
-    return torch.from_numpy(queries.copy())
+    return torch.from_numpy(queries)
 
 
 def _to_numpy(observation: Observation) -> Observation:
-    return Observation(*(part.float().numpy() for part in observation))
+    """As float32; a finite y beyond its range becomes the largest number in it."""
+    largest = torch.finfo(torch.float32).max
+    return Observation(*(part.clamp(-largest, largest).float().numpy() for part in observation))
 
 
 def _rows(observation: Observation) -> list[Observation]:
@@ -207,9 +216,10 @@ def _rows(observation: Observation) -> list[Observation]:
 
 def _info(state: ProblemState) -> dict[str, Any]:
     """What the environments tell beside the observation, batch first."""
-    info: dict[str, Any] = {"t": state.t, "clock": state.clock.double().numpy()}
+    info: dict[str, Any] = {"t": state.t, "clock": state.clock.double().numpy().copy()}
     if not state.best_y.isinf().any():
-        info |= {"best_x": state.best_x.numpy(), "best_y": state.best_y.double().numpy()}
+        best_y = state.best_y.double().numpy().copy()
+        info |= {"best_x": state.best_x.numpy().copy(), "best_y": best_y}
     return info
 
 

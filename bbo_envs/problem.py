@@ -97,7 +97,8 @@ class Problem:
         reward: ``"improvement"``, ``"negative_value"`` or ``"negative_regret"``.
 
     Raises:
-        ValueError: If an argument is out of range, or regret is asked for without a known optimum.
+        ValueError: If an argument is out of range. ``reset`` raises it where regret is asked for
+            and the minimum is not known.
 
     Example:
         >>> import bbo_envs

@@ -146,12 +146,14 @@ def make_problem(task: str, *, budget: int = 100, **arguments: Any) -> Problem:
     return Problem(entry.build(**entry.fixed, **own), budget, **shared)
 
 
-def make_env(task: str, **arguments: Any) -> BlackBoxEnv:
-    """Entry point of every id for ``gymnasium.make``."""
+def make_env(task: str, *, render_mode: None = None, **arguments: Any) -> BlackBoxEnv:
+    """Entry point of every id for ``gymnasium.make``; there are no render modes yet."""
     return BlackBoxEnv(make_problem(task, **arguments))
 
 
-def make_vector_env(task: str, num_envs: int = 1, **arguments: Any) -> BlackBoxVectorEnv:
+def make_vector_env(
+    task: str, num_envs: int = 1, *, render_mode: None = None, **arguments: Any
+) -> BlackBoxVectorEnv:
     """Entry point of every id for ``gymnasium.make_vec``."""
     return BlackBoxVectorEnv(num_envs, make_problem(task, **arguments))
 

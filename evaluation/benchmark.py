@@ -5,21 +5,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from agents import make_agent
+from bbo_envs.checks import positive_integer
 from bbo_envs.errors import MissingExtraError
 from bbo_envs.registration import make_problem
 from evaluation.figures import describe, draw_curves
 from evaluation.metrics import mean_and_interval, milliseconds_per_proposal
-from evaluation.run import DEFAULT_TASKS, TaskSpec, Unit, run_units
+from evaluation.run import DEFAULT_TASKS, TaskSpec, Unit, evaluations_of, run_units
 from evaluation.store import Store
+from training.score import MILESTONES
 
 DEFAULT_AGENTS = ("lstm-oi", "random", "sobol", "tpe", "cmaes", "gp-ei", "gp-ei-known")
-MILESTONES = (10, 25, 50, 100)
-
 _CAPTION = "mean ± half width of the 95 % interval over n functions; lower is better"
 
 # These take a second per proposal, and get fewer functions.
@@ -57,6 +58,7 @@ def benchmark(
 
     Raises:
         UnknownNameError: If there is no such agent or task.
+        ValueError: If a number is not positive, or no agent can be used on any task.
 
     Example:
         >>> import io, tempfile
@@ -66,14 +68,19 @@ def benchmark(
         6
     """
     console = console or Console()
+    jobs = positive_integer("jobs", jobs or os.cpu_count() or 1)
+    positive_integer("seeds", seeds)
+    positive_integer("slow_seeds", slow_seeds)
     units = _plan(agents, tasks, budget, seeds, slow_seeds, console)
+    if not units:
+        raise ValueError(f"none of the agents {', '.join(agents)} can be used on these tasks")
     store = Store(folder)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     try:
         with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
             bar = progress.add_task("runs", total=len(units))
 
-            for rows in run_units(units, jobs or os.cpu_count() or 1):
+            for rows in run_units(units, jobs):
                 store.append(rows)
                 last = rows[-1]
                 if last["error"]:
@@ -82,7 +89,10 @@ def benchmark(
     finally:
         evaluations = store.finish()
     for task in tasks:
-        console.print(table(evaluations, task))
+        # Where the terminal is narrow, lines may wrap; figures are not cut off.
+        console.print(
+            table(evaluations, task), width=max(console.width, 100), crop=False, soft_wrap=True
+        )
     picture = folder / "curves.png"
     draw_curves(evaluations, list(tasks), picture)
     console.print(f"Every evaluation: {store.path}\nThe curves: {picture}")
@@ -92,7 +102,9 @@ def benchmark(
 def table(evaluations: pd.DataFrame, task: TaskSpec) -> Table:
     """The result on one task, for the terminal."""
     headings, rows = _summary(evaluations, task)
-    result = Table(title=f"{describe(task)}: best value after t evaluations", caption=_CAPTION)
+    result = Table(
+        box=SIMPLE, title=f"{describe(task)}: best value after t evaluations", caption=_CAPTION
+    )
     for heading in headings:
         result.add_column(heading, justify="left" if heading == "agent" else "right", no_wrap=True)
     for row in rows:
@@ -114,9 +126,10 @@ def markdown(evaluations: pd.DataFrame, tasks: Sequence[TaskSpec]) -> str:
 
 def _summary(evaluations: pd.DataFrame, task: TaskSpec) -> tuple[list[str], list[list[str]]]:
     """Headings and rows: best value at the milestones, and milliseconds per proposal."""
-    own = evaluations[evaluations["task"] == task.id]
+    own = evaluations_of(evaluations, task)
     made = own[own["error"].isna()]
-    marks = [t for t in MILESTONES if t <= made["t"].max()] or [int(made["t"].max())]
+    longest = 0 if made.empty else int(made["t"].max())
+    marks = [t for t in MILESTONES if t <= longest] or [longest]
     milliseconds = milliseconds_per_proposal(own)
     rows: list[tuple[float, list[str]]] = []
     for agent, runs in made.groupby("agent"):

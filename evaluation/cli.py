@@ -1,5 +1,6 @@
 """The command ``bbo``."""
 
+import itertools
 import json
 import shlex
 import sys
@@ -15,9 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from agents import LSTMAgent, WeightsError, card, load
 from agents.pretrained import save
+from bbo_envs.checks import positive_integer
 from bbo_envs.errors import MissingExtraError, UnknownNameError, require_extra
 from bbo_envs.registration import make_problem
-from training.bptt import git_commit, train
+from training.bptt import commit_of_run, train
 from training.checkpoint import CheckpointError
 from training.configs import PRESETS, TrainConfig
 from training.score import score
@@ -31,6 +33,8 @@ _USER_ERRORS = (
     ValueError,
     OSError,
 )
+
+_SAMPLER_ARGUMENTS = ("sampler", "features")
 
 _DEFAULT_PRESET = "lstm-oi-6d"
 
@@ -97,7 +101,9 @@ def _train_command(default: TrainConfig) -> Callable[..., None]:
             checkpoint_every: Iterations between checkpoints.
             score_functions: Held-out functions for the score on the card.
         """
-        torch.set_num_threads(threads)
+        torch.set_num_threads(positive_integer("threads", threads))
+        positive_integer("checkpoint_every", checkpoint_every)
+        positive_integer("score_functions", score_functions)
         folder = folder or Path("runs") / preset
         agent = _train(config, preset, folder, device, checkpoint_every)
         _export(agent, config, folder / f"{preset}.safetensors", score_functions)
@@ -115,10 +121,13 @@ def score_command(
         functions: How many functions.
         threads: Threads of PyTorch.
     """
-    torch.set_num_threads(threads)
-    facts = card(network)
-    found = score(load(network), make_problem(facts["score"]["task"]), functions)
-    _console.print_json(data={"card": facts["score"], "now": found})
+    torch.set_num_threads(positive_integer("threads", threads))
+    on_card = card(network).get("score", {})
+    if not {"task", "arguments"} <= on_card.keys():
+        raise WeightsError(f"the card of {network} names no task to score it on")
+    problem = make_problem(on_card["task"], **on_card["arguments"])
+    found = score(load(network), problem, positive_integer("functions", functions))
+    _console.print_json(data={"card": on_card, "now": found})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -143,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _preset(arguments: Sequence[str]) -> TrainConfig:
     """The configuration that ``--preset`` names: the defaults of all other arguments."""
     name = _DEFAULT_PRESET
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in itertools.pairwise([*arguments, ""]):
         if argument == "--preset":
             name = following
         elif argument.startswith("--preset="):
@@ -183,14 +192,17 @@ def _train(
 def _export(agent: LSTMAgent, config: TrainConfig, path: Path, functions: int) -> None:
     """Scores a trained network and writes it with its card."""
     _console.print("Scoring on held-out functions ...")
+    # Whatever the network was trained on, GP samples are exact where it is scored.
+    arguments = {k: v for k, v in config.task_arguments.items() if k not in _SAMPLER_ARGUMENTS}
+    found = score(agent, make_problem(config.task, **arguments), functions)
     facts = {
         "training": {
             "command": _command_for(config, path.stem),
-            "commit": git_commit(),
+            "commit": commit_of_run(path.parent),
             "seed": config.seed,
             "config": asdict(config),
         },
-        "score": {"task": config.task, **score(agent, make_problem(config.task), functions)},
+        "score": {"task": config.task, "arguments": arguments, **found},
     }
     save(path, agent, facts)
     _console.print(f"The network: {path}\nIts card: {path.with_suffix('.json')}")

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bbo_envs.registration import make_problem
 from evaluation.metrics import curves
-from evaluation.run import TaskSpec
+from evaluation.run import TaskSpec, evaluations_of
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -24,7 +24,9 @@ def describe(task: TaskSpec) -> str:
     if hasattr(functions, "kernel"):
         kernel = functions.kernel
         return f"{task.id} ({type(kernel).__name__} kernel, ℓ = {kernel.length_scale:g})"
-    return f"{task.id} (perturbed)" if task.arguments.get("perturb") else task.id
+    words = {"perturb": "perturbed", "rescaled": "rescaled"}
+    variants = [word for name, word in words.items() if task.arguments.get(name)]
+    return f"{task.id} ({', '.join(variants)})" if variants else task.id
 
 
 def draw_curves(evaluations: pd.DataFrame, tasks: list[TaskSpec], path: Path) -> None:
@@ -43,7 +45,7 @@ def draw_curves(evaluations: pd.DataFrame, tasks: list[TaskSpec], path: Path) ->
     figure = Figure(figsize=(6.0 * len(tasks), 4.2), layout="constrained")
     agents = list(dict.fromkeys(evaluations["agent"]))
     for axis, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        _draw_panel(axis, evaluations[evaluations["task"] == task.id], agents)
+        _draw_panel(axis, evaluations_of(evaluations, task), agents)
         axis.set_title(describe(task))
     figure.savefig(path, dpi=150)
 

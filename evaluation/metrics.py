@@ -1,8 +1,8 @@
 """Figures of merit, computed from stored evaluations alone."""
 
-import numpy as np
 import pandas as pd
-from scipy import stats
+
+from training.score import half_width
 
 
 def mean_and_interval(values: "pd.Series[float]") -> tuple[float, float]:
@@ -13,11 +13,7 @@ def mean_and_interval(values: "pd.Series[float]") -> tuple[float, float]:
         >>> round(mean, 3), round(half_width, 3)
         (2.0, 2.484)
     """
-    n = len(values)
-    if n < 2:
-        return float(values.mean()), float("nan")
-    quantile = stats.t.ppf(0.975, n - 1)
-    return float(values.mean()), float(quantile * values.std(ddof=1) / np.sqrt(n))
+    return float(values.mean()), float(half_width(values.std(), len(values)))
 
 
 def curves(evaluations: pd.DataFrame, column: str = "best") -> pd.DataFrame:
@@ -32,9 +28,8 @@ def curves(evaluations: pd.DataFrame, column: str = "best") -> pd.DataFrame:
     """
     made = evaluations[evaluations["error"].isna()]
     grouped = made.groupby(["task", "agent", "t"])[column]
-    quantile = stats.t.ppf(0.975, (grouped.size() - 1).clip(lower=1))
     frame = pd.DataFrame({"mean": grouped.mean(), "n": grouped.size()})
-    frame["half_width"] = quantile * grouped.std() / np.sqrt(frame["n"])
+    frame["half_width"] = half_width(grouped.std(), frame["n"])
     return frame.reset_index()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from gymnasium.spaces import Box
@@ -17,7 +17,10 @@ from agents.base import Agent
 from bbo_envs.core import Observation
 from bbo_envs.registration import make_problem
 from training.rollout import steps
-from training.score import held_out
+from training.score import agent_generator, held_out
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class TaskSpec:
 
     id: str
     arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def arguments_json(self) -> str:
+        """The arguments as they are stored."""
+        return json.dumps(self.arguments, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ def run_unit(unit: Unit) -> list[Row]:
     common = {
         "agent": unit.agent,
         "task": unit.task.id,
-        "arguments": json.dumps(unit.task.arguments, sort_keys=True),
+        "arguments": unit.task.arguments_json,
         "seed": unit.seed,
     }
     best = float("inf")
@@ -86,7 +94,7 @@ def run_unit(unit: Unit) -> list[Row]:
         minimum = None if optimum is None else float(optimum[0])
         clock = 0.0
         with torch.no_grad():
-            for step in steps(agent, problem, start, torch.Generator().manual_seed(unit.seed)):
+            for step in steps(agent, problem, start, agent_generator(unit.seed)):
                 value = float(step.info.value[0])
                 best = min(best, value)
                 rows.append(
@@ -111,11 +119,11 @@ def run_unit(unit: Unit) -> list[Row]:
 
 
 def run_units(units: Sequence[Unit], jobs: int) -> Iterator[list[Row]]:
-    """Runs units in parallel processes of one thread each.
+    """Runs units in parallel.
 
     Args:
         units: What to run, in the order in which to start it.
-        jobs: The number of processes; 1 runs everything in this one.
+        jobs: The number of processes, of one thread each; 1 runs everything in this one.
 
     Yields:
         The rows of each unit as it ends.
@@ -131,6 +139,12 @@ def run_units(units: Sequence[Unit], jobs: int) -> Iterator[list[Row]]:
                 yield future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def evaluations_of(evaluations: "pd.DataFrame", task: TaskSpec) -> "pd.DataFrame":
+    """The rows of a frame of evaluations that belong to a task with its arguments."""
+    chosen = (evaluations["task"] == task.id) & (evaluations["arguments"] == task.arguments_json)
+    return evaluations[chosen]
 
 
 class _Timed:

@@ -1,6 +1,8 @@
 """Evaluations on disk: Parquet, written so that an interruption loses none of them."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +32,17 @@ class Store:
     """Collects evaluations in a folder; ``finish`` makes one file of them.
 
     Every call of ``append`` writes a part of its own in one move, so that a killed process leaves
-    whole, readable parts behind.
+    whole, readable parts behind, in a folder ``parts-...`` that no later store touches.
 
     Args:
-        folder: Where ``evaluations.parquet`` is to be. What an earlier store left there is
-            replaced: its parts at once, its file by ``finish``.
+        folder: Where ``evaluations.parquet`` is to be. An old one is replaced by ``finish``, unless
+            there is nothing to replace it with.
     """
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "evaluations.parquet"
-        self.parts = folder / "parts"
-        self.parts.mkdir(parents=True, exist_ok=True)
-        for old in self.parts.iterdir():
-            old.unlink()
+        self.parts = Path(tempfile.mkdtemp(prefix="parts-", dir=folder))
         self.count = 0
 
     def append(self, rows: list[dict[str, Any]]) -> None:
@@ -55,11 +55,11 @@ class Store:
         parts = sorted(self.parts.glob("*.parquet"))
         tables = [pq.read_table(part, schema=SCHEMA) for part in parts]
         table = pa.concat_tables([SCHEMA.empty_table(), *tables])
-        _write(table, self.path)
-        for part in parts:
-            part.unlink()
-        self.parts.rmdir()
-        return read(self.path)
+        if parts:
+            _write(table, self.path)
+        shutil.rmtree(self.parts)
+        frame: pd.DataFrame = table.to_pandas()
+        return frame
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -51,7 +51,7 @@ def test_every_evaluation_is_in_the_file(result):
     assert len(frame) == 10 * (2 * 2 * 3 + 2)
     stored = pd.read_parquet(folder / "evaluations.parquet")
     pd.testing.assert_frame_equal(stored, frame)
-    assert not (folder / "parts").exists()
+    assert not list(folder.glob("parts*"))
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     unwrapped = text.replace("\n", "")
     assert str(folder / "evaluations.parquet") in unwrapped
@@ -67,7 +67,7 @@ def test_stored_values_are_the_functions_own(result):
     frame, _, _ = result
     for (task, arguments, seed), rows in frame.groupby(["task", "arguments", "seed"]):
         problem = make_problem(task, **json.loads(arguments))
-        generator = torch.Generator().manual_seed(2**32 + seed)
+        generator = torch.Generator().manual_seed(2**31 + seed)
         state, _ = problem.reset(1, generator)
         for _, row in rows.iterrows():
             x = torch.tensor(np.array([row["x"]]))
@@ -87,7 +87,7 @@ def test_the_table_shows_what_the_file_says(result):
     own = frame[(frame["task"] == GP.id) & (frame["agent"] == "sobol") & (frame["t"] == 10)]
     mean = own["best"].mean()
     low, high = stats.t.interval(0.95, 2, mean, stats.sem(own["best"]))
-    line = next(line for line in text.splitlines() if line.startswith("│ sobol"))
+    line = next(line for line in text.splitlines() if line.startswith("  sobol"))
     cells = [float(cell) for cell in re.findall(r"-?\d+\.\d+", line)]
     assert cells[:2] == pytest.approx([mean, (high - low) / 2], abs=0.006)
 
@@ -164,7 +164,13 @@ def test_parts_of_a_killed_process_can_be_read(tmp_path):
     store = Store(tmp_path)
     store.append(run_unit(Unit("random", GP, 0, 5)))
     store.append(run_unit(Unit("random", GP, 1, 5)))
-    assert sum(len(read(part)) for part in (tmp_path / "parts").iterdir()) == 10
+    killed = list(store.parts.iterdir())
+    assert sum(len(read(part)) for part in killed) == 10
+    Store(tmp_path).finish()  # a later run with nothing to show neither deletes nor replaces
+    assert all(part.exists() for part in killed)
+    store.finish()
+    Store(tmp_path).finish()
+    assert len(read(tmp_path / "evaluations.parquet")) == 10
 
 
 def test_noise_is_not_in_what_is_stored():

@@ -202,5 +202,5 @@ def test_the_prior_predicts_zero_and_one():
 
 @pytest.mark.parametrize("length_scale", [0.0, -1.0, math.nan, math.inf])
 def test_a_bad_length_scale_is_refused(length_scale):
-    with pytest.raises(ValueError, match="length_scale must be a positive number"):
+    with pytest.raises(ValueError, match="length_scale must be"):
         make_kernel("rbf", length_scale)

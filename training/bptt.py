@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -18,10 +19,11 @@ from training.checkpoint import CheckpointError, load_checkpoint, save_checkpoin
 from training.configs import TrainConfig
 from training.losses import make_loss
 from training.rollout import unroll
+from training.score import MILESTONES
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
-MILESTONES = (10, 25, 50, 100)
+RUN = "run.json"
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -58,6 +60,9 @@ class Trainer:
         config: What to train and how.
         device: Where; all randomness is drawn on the CPU, so that it does not depend on this.
 
+    Raises:
+        ValueError: If there is no such device.
+
     Example:
         >>> config = TrainConfig(iterations=2, hidden=8, batch=4, horizon=10)
         >>> trainer = Trainer(config)
@@ -66,6 +71,10 @@ class Trainer:
     """
 
     def __init__(self, config: TrainConfig, device: str = "cpu") -> None:
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"device {device!r} cannot be used here: {error}") from error
         self.config = config
         self.device = device
         self.iteration = 0
@@ -149,9 +158,9 @@ def train(
 ) -> LSTMAgent:
     """Trains a network, or goes on with the run that the folder holds.
 
-    The folder gets ``checkpoint.safetensors`` and ``log.jsonl`` (a line per ``log_every``
-    iterations, averaged over them). A run that is killed and started again with the same arguments
-    ends with the same weights, to the bit, as one that was not.
+    The folder gets ``run.json`` (the commit), ``checkpoint.safetensors`` and ``log.jsonl`` (a line
+    per ``log_every`` iterations, averaged over them). A run that is killed and started again with
+    the same arguments ends with the same weights, to the bit, as one that was not.
 
     Args:
         config: What to train and how.
@@ -172,6 +181,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
         trainer.resume(checkpoint)
+    else:
+        (folder / RUN).write_text(json.dumps({"commit": _git_commit()}) + "\n")
     _forget_after(log, trainer.iteration)
     # So that a run which stops in between neither repeats nor loses a line of its log.
     checkpoint_every = log_every * math.ceil(checkpoint_every / log_every)
@@ -195,8 +206,14 @@ def train(
     return trainer.agent.eval()
 
 
-def git_commit() -> str | None:
-    """The commit of the working directory's repository, for a network's card; None outside one."""
+def commit_of_run(folder: Path) -> str | None:
+    """The commit that was checked out when the run in a folder began; None if there was none."""
+    commit: str | None = json.loads((folder / RUN).read_text())["commit"]
+    return commit
+
+
+def _git_commit() -> str | None:
+    """The commit of the working directory's repository; None outside one."""
     try:
         shown = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607 (whatever git the user has)
@@ -210,7 +227,7 @@ def git_commit() -> str | None:
 
 
 def _best_at(value: Tensor) -> dict[str, float]:
-    """The mean best value after each milestone within the horizon, and at the end."""
+    """The mean best value after each milestone within the horizon."""
     best = value.cummin(1).values.mean(0)
     marks = [t for t in MILESTONES if t <= len(best)]
     return {str(t): best[t - 1].item() for t in marks}
@@ -232,5 +249,8 @@ def _forget_after(log: Path, iteration: int) -> None:
     """Drops the lines of a log that a killed run wrote after its last checkpoint."""
     if log.exists():
         lines = log.read_text().splitlines(keepends=True)
-        kept = [line for line in lines if json.loads(line)["iteration"] <= iteration]
-        log.write_text("".join(kept))
+        whole = [line for line in lines if line.endswith("}\n")]
+        kept = [line for line in whole if json.loads(line)["iteration"] <= iteration]
+        partial = log.with_suffix(".partial")
+        partial.write_text("".join(kept))
+        os.replace(partial, log)

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from tyro.constructors import PrimitiveConstructorSpec
 
+from bbo_envs.checks import number_between, positive_integer
+
 _Json = PrimitiveConstructorSpec[dict[str, Any]](
     nargs=1,
     metavar="JSON",
@@ -59,6 +61,26 @@ class TrainConfig:
     """Pass no gradient through the values fed back to the network."""
     seed: int = 0
     """Of the initial weights and of all functions."""
+
+    def __post_init__(self) -> None:
+        """Checks the numbers, so that a mistake shows before hours are spent on it."""
+        for name in ("hidden", "layers", "iterations", "batch", "first_horizon", "horizon"):
+            positive_integer(name, getattr(self, name))
+        for name in ("truncation", "warm_up"):
+            positive_integer(name, getattr(self, name))
+        for name in ("learning_rate", "max_gradient", "max_query_gradient"):
+            number_between(name, getattr(self, name), 0.0)
+        number_between("curriculum", self.curriculum, 0.0, 1.0)
+        if not 0 <= self.seed < 2**30:
+            raise ValueError(
+                f"seed must be in [0, 2^30), got {self.seed!r}: those above are for evaluation"
+            )
+        arguments = self.task_arguments
+        if not isinstance(arguments, dict) or {"budget", "dtype", "device"} & arguments.keys():
+            raise ValueError(
+                "task_arguments must be an object without budget, dtype and device, which training "
+                f"sets itself; got {arguments!r}"
+            )
 
 
 PRESETS: dict[str, TrainConfig] = {

@@ -37,9 +37,9 @@ def observed_improvement(
     Args:
         trajectory: The run.
         reference: m_0, the prior mean of the functions.
-        stop_gradient: Treat the running minimum as a constant, so that every improving step gets
-            its own gradient. Otherwise the sum telescopes to min_t f(x_t) - m_0, clipped at zero,
-            in its gradient as in its value.
+        stop_gradient: Treat the running minimum as a constant, so that every step that improves
+            (or ties) gets its own gradient. Otherwise the sum telescopes to min_t f(x_t) - m_0,
+            clipped at zero, in its gradient as in its value.
 
     Example:
         >>> from bbo_envs import Observation

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from gymnasium.spaces import Box
+from scipy import stats
 from torch import Tensor
 
 from agents.base import Agent
@@ -13,8 +14,11 @@ from training.rollout import Trajectory, unroll
 
 MILESTONES = (10, 25, 50, 100)
 
-# Training draws from one stream seeded below 2**32; evaluation seeds lie above it.
-EVALUATION_SEED = 2**32
+# PyTorch's CPU generator keeps the low 32 bits of a seed. They are shared out as follows, so that
+# no stream is used twice: training below 2**30, agents under evaluation from there, held-out
+# functions from 2**31.
+AGENT_SEED = 2**30
+FUNCTION_SEED = 2**31
 
 
 def held_out(problem: Problem, seeds: range) -> tuple[ProblemState, Observation]:
@@ -27,8 +31,27 @@ def held_out(problem: Problem, seeds: range) -> tuple[ProblemState, Observation]
         torch.Size([3])
     """
     return problem.reset_rows(
-        [torch.Generator().manual_seed(EVALUATION_SEED + seed) for seed in seeds]
+        [torch.Generator().manual_seed(FUNCTION_SEED + seed) for seed in seeds]
     )
+
+
+def agent_generator(seed: int) -> torch.Generator:
+    """An agent's own randomness under evaluation, apart from the functions' and training's."""
+    return torch.Generator().manual_seed(AGENT_SEED + seed)
+
+
+def half_width(deviation: Any, count: Any) -> Any:
+    """Half the width of the 95 % Student interval of a mean; numbers or arrays of them.
+
+    Args:
+        deviation: The sample standard deviation.
+        count: The number of samples; NaN results from fewer than two.
+
+    Example:
+        >>> round(float(half_width(1.0, 3)), 3)
+        2.484
+    """
+    return stats.t.ppf(0.975, count - 1) * deviation / count**0.5
 
 
 def score(agent: Agent, problem: Problem, functions: int = 1000) -> dict[str, Any]:
@@ -50,11 +73,13 @@ def score(agent: Agent, problem: Problem, functions: int = 1000) -> dict[str, An
     shuffled = _play(_Shuffled(agent), problem, functions)
     best, best_shuffled = (r.value.cummin(1).values for r in (run, shuffled))
     marks = [t for t in MILESTONES if t <= problem.budget]
-    half_width = 1.96 * best.std(0) / functions**0.5
     return {
         "functions": functions,
         "best_at": {
-            str(t): {"mean": best[:, t - 1].mean().item(), "ci95": half_width[t - 1].item()}
+            str(t): {
+                "mean": best[:, t - 1].mean().item(),
+                "ci95": float(half_width(best[:, t - 1].std().item(), functions)),
+            }
             for t in marks
         },
         "boundary": ((run.x <= 0.0) | (run.x >= 1.0)).double().mean().item(),
@@ -66,7 +91,7 @@ def score(agent: Agent, problem: Problem, functions: int = 1000) -> dict[str, An
 def _play(agent: Agent, problem: Problem, functions: int) -> Trajectory:
     with torch.no_grad():
         start = held_out(problem, range(functions))
-        return unroll(agent, problem, start, torch.Generator().manual_seed(0))
+        return unroll(agent, problem, start, agent_generator(0))
 
 
 class _Shuffled:

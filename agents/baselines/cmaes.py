@@ -46,5 +46,11 @@ class _CMAES:
 
 
 def cmaes(problem: Problem) -> PerFunction:
-    """CMA-ES from the centre of the cube with a step of a quarter; restarts begin at random."""
+    """CMA-ES from the centre of the cube with a step of a quarter; restarts begin at random.
+
+    Raises:
+        ValueError: In one dimension, which the library does not support.
+    """
+    if problem.functions.dim == 1:
+        raise ValueError("agent 'cmaes' needs two dimensions or more; use 'tpe' or 'gp-ei'")
     return PerFunction(_CMAES)

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bbo_envs.checks import positive_integer
-from bbo_envs.functions.kernels import Kernel
+from bbo_envs.checks import number_between, positive_integer
+from bbo_envs.functions.kernels import Kernel, standard_normal
 
 # Covariances [..., n, m] of points [..., n, d] and [..., m, d], with k(x, x) = 1.
 Covariance = Callable[[Tensor, Tensor], Tensor]
@@ -155,8 +155,7 @@ class _GP:
     def _normal(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         # Drawn where the generator lives and in float64, so that a seed means the same function
         # on every device and in every precision.
-        draw = torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
-        return draw.to(self.device, self.dtype)
+        return standard_normal(shape, generator).to(self.device, self.dtype)
 
 
 class ExactState(NamedTuple):
@@ -187,7 +186,8 @@ class ExactGP(_GP):
         dim: The number of coordinates.
         kernel: The prior covariance.
         capacity: The largest number of evaluations.
-        jitter: Defaults to 1e-10 in float64 and 1e-6 in float32.
+        jitter: Defaults to 1e-10 in float64, and to 1e-5 in float32, where with less of it the
+            factor breaks down within a hundred clustered queries.
         dtype: Of all tensors.
         device: Of all tensors.
 
@@ -211,7 +211,8 @@ class ExactGP(_GP):
     ) -> None:
         super().__init__(dim, kernel, dtype, device)
         self.capacity = positive_integer("capacity", capacity)
-        self.jitter = jitter or (1e-10 if dtype == torch.float64 else 1e-6)
+        default = 1e-10 if dtype == torch.float64 else 1e-5
+        self.jitter = default if jitter is None else number_between("jitter", jitter, 0.0)
 
     def sample(self, batch: int, generator: torch.Generator) -> ExactState:
         normal = self._normal((batch, self.capacity), generator)

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from bbo_envs.checks import number_between
 from bbo_envs.errors import UnknownNameError
 
 
@@ -45,7 +46,7 @@ class RBF:
         return torch.exp(-0.5 * _squared_distance(x1, x2, self.length_scale))
 
     def frequencies(self, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
-        return _normal(shape, generator) / self.length_scale
+        return standard_normal(shape, generator) / self.length_scale
 
 
 class Matern52:
@@ -62,8 +63,10 @@ class Matern52:
 
     def frequencies(self, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
         batch, features, _ = shape
-        chi_squared = _normal((batch, features, 5), generator).square().sum(-1, keepdim=True)
-        return _normal(shape, generator) * (5.0 / chi_squared).sqrt() / self.length_scale
+        chi_squared = (
+            standard_normal((batch, features, 5), generator).square().sum(-1, keepdim=True)
+        )
+        return standard_normal(shape, generator) * (5.0 / chi_squared).sqrt() / self.length_scale
 
 
 _KERNELS: dict[str, type[RBF] | type[Matern52]] = {"rbf": RBF, "matern52": Matern52}
@@ -84,16 +87,17 @@ def make_kernel(name: str, length_scale: float) -> Kernel:
         >>> make_kernel("rbf", 0.3)(torch.zeros(1, 2), torch.zeros(1, 2)).item()
         1.0
     """
-    if name not in _KERNELS:
+    if not isinstance(name, str) or name not in _KERNELS:
         raise UnknownNameError("kernel", name, _KERNELS)
     return _KERNELS[name](length_scale)
 
 
 def _positive(length_scale: float) -> float:
-    if not (length_scale > 0 and math.isfinite(length_scale)):
-        raise ValueError(f"length_scale must be a positive number, got {length_scale!r}")
+    if number_between("length_scale", length_scale, 0.0) == 0.0:
+        raise ValueError("length_scale must be positive, got 0")
     return float(length_scale)
 
 
-def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draws in float64, where the generator lives."""
     return torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)

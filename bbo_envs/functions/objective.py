@@ -1,6 +1,7 @@
 """A user's own objective as a function distribution."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +64,10 @@ class Objective:
 
     def _call(self, point: NDArray[np.float64]) -> float:
         try:
-            return float(self.function(point.copy()))
+            value: Any = self.function(point.copy())
+            if isinstance(value, str | bytes) or np.iscomplexobj(value):
+                raise TypeError(f"it returned {value!r}, where a real number is expected")
+            return float(value)
         except Exception as error:
             raise ObjectiveError(
                 f"the objective failed at x = {point.tolist()}: {type(error).__name__}: {error}. "
