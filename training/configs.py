@@ -84,6 +84,14 @@ class TrainConfig:
 
 
 PRESETS: dict[str, TrainConfig] = {
-    "lstm-oi-6d": TrainConfig(task="BBO-GP-6d-v0", hidden=256, iterations=5_000),
+    "lstm-oi-6d": TrainConfig(
+        task="BBO-GP-6d-v0",
+        hidden=256,
+        iterations=1_800,
+        batch=256,
+        horizon=60,
+        truncation=20,
+        learning_rate=3e-3,
+    ),
     "lstm-oi-2d": TrainConfig(task="BBO-GP-2d-v0", iterations=9_000),
 }
