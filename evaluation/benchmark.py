@@ -32,8 +32,8 @@ def benchmark(
     tasks: Sequence[TaskSpec] = DEFAULT_TASKS,
     *,
     budget: int = 100,
-    seeds: int = 128,
-    slow_seeds: int = 8,
+    seeds: int = 320,
+    slow_seeds: int = 6,
     jobs: int | None = None,
     folder: Path = Path("results"),
     console: Console | None = None,
@@ -89,10 +89,9 @@ def benchmark(
     finally:
         evaluations = store.finish()
     for task in tasks:
-        # Where the terminal is narrow, lines may wrap; figures are not cut off.
-        console.print(
-            table(evaluations, task), width=max(console.width, 100), crop=False, soft_wrap=True
-        )
+        # On a narrow terminal lines wrap, but no figure is cut off.
+        wide = Console(file=console.file, width=max(console.width, 100))
+        wide.print(table(evaluations, task))
     picture = folder / "curves.png"
     draw_curves(evaluations, list(tasks), picture)
     console.print(f"Every evaluation: {store.path}\nThe curves: {picture}")

@@ -44,8 +44,8 @@ _console = Console()
 def benchmark_command(
     agents: tuple[str, ...] = (),
     budget: int = 100,
-    seeds: int = 128,
-    slow_seeds: int = 8,
+    seeds: int = 320,
+    slow_seeds: int = 6,
     jobs: int | None = None,
     folder: Path = Path("results"),
 ) -> None:

@@ -229,3 +229,15 @@ def test_a_missing_library_gives_one_line_with_the_remedy(name, monkeypatch):
     assert str(error.value) == (
         f"agent '{name}' needs more packages: pip install 'bbo-envs[baselines]'"
     )
+
+
+def test_cmaes_says_that_it_needs_two_dimensions():
+    with pytest.raises(ValueError, match="'cmaes' needs two dimensions or more"):
+        make_agent("cmaes", make_problem("BBO-GP-1d-v0"))
+
+
+def test_a_trained_network_is_not_made_for_another_dimension():
+    with pytest.raises(ValueError, match="'lstm-oi-6d' proposes in 6 dimensions, not in 2"):
+        make_agent("lstm-oi-6d", make_problem("BBO-Branin-2d-v0"))
+    with pytest.raises(ValueError, match="no 'lstm-oi' network for d = 3, only lstm-oi-2d"):
+        make_agent("lstm-oi", make_problem("BBO-Hartmann-3d-v0"))

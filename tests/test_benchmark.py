@@ -26,7 +26,8 @@ BRANIN = TaskSpec("BBO-Branin-2d-v0", {"perturb": True})
 
 
 def printed():
-    return Console(file=io.StringIO(), width=120)
+    """A console as wide as a plain terminal."""
+    return Console(file=io.StringIO(), width=80)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,8 @@ def test_every_evaluation_is_in_the_file(result):
 
 
 def test_agents_that_do_not_fit_are_left_out_with_a_line(result):
-    assert "gp-ei-known is left out on BBO-Branin-2d-v0: agent 'gp-ei-known' needs" in result[2]
+    shown = " ".join(result[2].split())
+    assert "gp-ei-known is left out on BBO-Branin-2d-v0: agent 'gp-ei-known' needs" in shown
 
 
 def test_stored_values_are_the_functions_own(result):
@@ -234,3 +236,33 @@ def test_mistakes_on_the_command_line_give_one_line(arguments, message, capsys, 
     shown = capsys.readouterr().err.strip()
     assert shown.startswith(message)
     assert "\n" not in shown
+
+
+def test_mistakes_do_not_touch_earlier_results(tmp_path):
+    benchmark(["random"], [GP], budget=3, seeds=2, jobs=1, folder=tmp_path, console=printed())
+    before = (tmp_path / "evaluations.parquet").read_bytes()
+    for mistake in ({"jobs": -1}, {"seeds": 0}, {"budget": 0}):
+        with pytest.raises(ValueError, match="must be an integer of at least 1"):
+            benchmark(["random"], [GP], folder=tmp_path, console=printed(), **mistake)
+    spec = TaskSpec("BBO-GP-1d-v0")
+    with pytest.raises(ValueError, match="none of the agents cmaes can be used"):
+        benchmark(["cmaes"], [spec], folder=tmp_path, console=printed())
+    assert (tmp_path / "evaluations.parquet").read_bytes() == before
+
+
+def test_variants_of_one_task_are_kept_apart(tmp_path):
+    tasks = [BRANIN, TaskSpec(BRANIN.id, {"perturb": True, "rescaled": True})]
+    console = printed()
+    benchmark(["random"], tasks, budget=4, seeds=2, jobs=1, folder=tmp_path, console=console)
+    text = console.file.getvalue()
+    assert "BBO-Branin-2d-v0 (perturbed):" in text
+    assert "BBO-Branin-2d-v0 (perturbed, rescaled):" in text
+    lines = [line for line in text.splitlines() if line.startswith("  random")]
+    assert len(lines) == len(set(lines)) == 2
+
+
+def test_the_command_without_arguments_shows_its_usage(capsys):
+    with pytest.raises(SystemExit):
+        main([])
+    shown = capsys.readouterr()
+    assert "benchmark" in shown.out + shown.err

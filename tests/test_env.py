@@ -245,3 +245,39 @@ def test_environments_leave_torchs_global_generator_alone():
     env.reset(seed=0)
     env.step(env.action_space.sample())
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_numpy_seeds_and_a_bad_list_that_changes_nothing():
+    envs, twin = (gymnasium.make_vec("BBO-GP-2d-v0", num_envs=2, budget=3) for _ in range(2))
+    for env, seed in ((envs, np.int64(3)), (twin, [np.int64(3), np.int64(4)])):
+        env.reset(seed=seed)
+    with pytest.raises(gymnasium.error.Error):
+        envs.reset(seed=[5, -1])
+    query = np.full((2, 2), 0.5)
+    for env in (envs, twin):
+        env.reset()
+    assert same(envs.step(query), twin.step(query))
+
+
+def test_render_mode_may_be_given_as_none():
+    assert gymnasium.make("BBO-GP-2d-v0", render_mode=None).render_mode is None
+    assert gymnasium.make_vec("BBO-GP-2d-v0", num_envs=2, render_mode=None).num_envs == 2
+
+
+def test_info_is_the_callers_to_change():
+    env = gymnasium.make("BBO-Branin-2d-v0")
+    env.reset(seed=0)
+    *_, info = env.step(np.array([0.5, 0.5]))
+    before = info["best_x"].copy()
+    info["best_x"] *= 0
+    *_, info = env.step(np.array([1.0, 1.0]))  # far worse
+    assert info["best_x"].tolist() == before.tolist()
+
+
+def test_values_beyond_float32_stay_in_the_observation_space():
+    env = BlackBoxEnv(Problem(Objective(lambda x: 1e300, dim=1), budget=2))
+    env.reset(seed=0)
+    observation, *_, info = env.step(np.array([0.5]))
+    assert observation in env.observation_space
+    assert np.isfinite(observation.y)
+    assert info["best_y"] == 1e300

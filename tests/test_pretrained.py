@@ -9,7 +9,7 @@ import torch
 from agents import LSTMAgent, WeightsError, card, load, make_agent, pretrained, trained_names
 from bbo_envs import UnknownNameError, make_problem
 from training.rollout import unroll
-from training.score import held_out, score
+from training.score import FUNCTION_SEED, agent_generator, held_out, score
 
 # 128 functions keep the fast tests fast; the card's own number is checked by `make test-slow`.
 FUNCTIONS = 128
@@ -193,3 +193,15 @@ def test_shipped_files_are_copies_of_nothing_secret(tmp_path):
     for suffix in (".safetensors", ".json"):
         shutil.copy(source.with_suffix(suffix), tmp_path / f"mine{suffix}")
     assert load(tmp_path / "mine.safetensors").dim == 2
+
+
+def test_no_two_uses_share_a_stream_of_random_numbers():
+    """PyTorch keeps the low 32 bits of a seed: held-out functions, agents and training differ."""
+
+    def draws(generator):
+        return tuple(torch.rand(4, generator=generator).tolist())
+
+    functions = {draws(torch.Generator().manual_seed(FUNCTION_SEED + s)) for s in range(100)}
+    agents = {draws(agent_generator(s)) for s in range(100)}
+    training = {draws(torch.Generator().manual_seed(s)) for s in range(100)}
+    assert len(functions | agents | training) == 300

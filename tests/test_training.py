@@ -176,3 +176,39 @@ def test_the_command_on_a_card_trains_the_same_configuration(monkeypatch, tmp_pa
     cli.main([*shlex.split(command)[1:], "--folder", str(tmp_path)])
     assert seen == [config]
     assert cli._command_for(PRESETS["lstm-oi-2d"], "lstm-oi-2d") == "bbo train --preset lstm-oi-2d"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden": 0}, "hidden must be an integer of at least 1, got 0"),
+        ({"horizon": 0}, "horizon must be"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a finite number"),
+        ({"seed": 2**31}, "those above are for evaluation"),
+        ({"task_arguments": [1]}, "task_arguments must be an object"),
+        ({"task_arguments": {"budget": 3}}, "task_arguments must be an object without budget"),
+    ],
+)
+def test_mistakes_in_a_configuration_show_before_training(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SMALL, **change)
+
+
+def test_a_log_that_ends_in_half_a_line_is_mended(tmp_path):
+    train(SMALL, tmp_path, log_every=1)
+    whole = log(tmp_path)
+    with (tmp_path / LOG).open("a") as file:
+        file.write('{"iterat')
+    train(SMALL, tmp_path, log_every=1)
+    assert log(tmp_path) == whole
+
+
+def test_long_exact_samples_in_float32_train(tmp_path):
+    config = TrainConfig(
+        task="BBO-GP-1d-v0",
+        task_arguments={"sampler": "exact"},
+        first_horizon=100,
+        hidden=8,
+        batch=32,
+    )
+    assert Trainer(config).step()["gradient_norm"] >= 0
