@@ -4,14 +4,16 @@ Run as ``python -m evaluation.readme RESULTS`` (``make readme``), or without RES
 the repository keeps.
 """
 
-import shutil
 import sys
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from evaluation.benchmark import markdown
 from evaluation.figures import draw_curves
 from evaluation.run import DEFAULT_TASKS
-from evaluation.store import read
+from evaluation.store import SCHEMA, read
 
 ROOT = Path(__file__).parent.parent
 STORED = ROOT / "docs" / "benchmark.parquet"
@@ -25,10 +27,19 @@ def rendered(readme: str) -> str:
     return head + BEGIN + markdown(read(STORED), DEFAULT_TASKS) + "\n" + END + tail
 
 
+def keep(source: Path, target: Path) -> None:
+    """Copies evaluations without what tables and pictures do not show: queries, values, clocks."""
+    table = pq.read_table(source, schema=SCHEMA)
+    for name in ("x", "value", "clock"):
+        empty = pa.nulls(len(table), SCHEMA.field(name).type)
+        table = table.set_column(SCHEMA.get_field_index(name), SCHEMA.field(name), empty)
+    pq.write_table(table, target, compression="zstd")
+
+
 def main() -> None:
     """Takes in new results, if any are named, and rewrites the README."""
     if len(sys.argv) > 1:
-        shutil.copy(Path(sys.argv[1]) / "evaluations.parquet", STORED)
+        keep(Path(sys.argv[1]) / "evaluations.parquet", STORED)
     draw_curves(read(STORED), list(DEFAULT_TASKS), STORED.with_suffix(".png"))
     readme = ROOT / "README.md"
     readme.write_text(rendered(readme.read_text()))

@@ -93,17 +93,19 @@ def test_a_network_depends_on_the_values_it_is_shown():
 
 @pytest.mark.slow
 def test_the_6d_network_is_clearly_better_than_tpe():
-    """At 10, 25 and 50 evaluations on 128 held-out functions, paired, at 3 standard errors."""
+    """At 10, 25 and 50 evaluations on 512 held-out functions, paired, by 2 standard errors.
+
+    A network that is no better passes at one of the three with probability 2.3 %.
+    """
     problem = make_problem("BBO-GP-6d-v0", sampler="fourier", features=1024)
     best = {}
     for name in ("lstm-oi", "tpe"):
-        generator = torch.Generator().manual_seed(0)
         agent = make_agent(name, problem)
-        run = unroll(agent, problem, held_out(problem, range(128)), generator)
+        run = unroll(agent, problem, held_out(problem, range(512)), agent_generator(0))
         best[name] = run.value.cummin(1).values
     for t in (10, 25, 50):
         gain = best["tpe"][:, t - 1] - best["lstm-oi"][:, t - 1]
-        assert gain.mean() > 3 * gain.std() / len(gain) ** 0.5
+        assert gain.mean() > 2 * gain.std() / len(gain) ** 0.5
 
 
 @pytest.fixture
