@@ -32,7 +32,7 @@ def benchmark(
     tasks: Sequence[TaskSpec] = DEFAULT_TASKS,
     *,
     budget: int = 100,
-    seeds: int = 320,
+    seeds: int = 192,
     slow_seeds: int = 6,
     jobs: int | None = None,
     folder: Path = Path("results"),
