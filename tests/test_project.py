@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from bbo_envs import TASKS, MissingExtraError
 from bbo_envs.errors import require_extra
@@ -33,7 +34,11 @@ def test_importing_the_packages_imports_nothing_heavy():
 
 @pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_snippets_of_the_readme_run(snippet):
-    exec(compile(snippet, "README.md", "exec"), {})
+    names = {}
+    exec(compile(snippet, "README.md", "exec"), names)
+    last = names["observation"]
+    assert torch.as_tensor(last.o).eq(1).all()
+    assert torch.as_tensor(last.y).isfinite().all()
 
 
 def test_tables_of_the_readme_are_those_of_the_stored_results():

@@ -64,9 +64,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Checks the numbers, so that a mistake shows before hours are spent on it."""
-        for name in ("hidden", "layers", "iterations", "batch", "first_horizon", "horizon"):
-            positive_integer(name, getattr(self, name))
-        for name in ("truncation", "warm_up"):
+        counts = ("hidden", "layers", "iterations", "batch", "first_horizon", "horizon")
+        for name in (*counts, "truncation", "warm_up"):
             positive_integer(name, getattr(self, name))
         for name in ("learning_rate", "max_gradient", "max_query_gradient"):
             number_between(name, getattr(self, name), 0.0)
