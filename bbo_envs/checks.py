@@ -4,6 +4,11 @@ import math
 import numbers
 from typing import Any, SupportsIndex
 
+import torch
+from torch import Tensor
+
+from bbo_envs.errors import QueryError
+
 
 def positive_integer(name: str, value: SupportsIndex) -> int:
     """Returns a value as an integer that is at least 1.
@@ -35,3 +40,24 @@ def number_between(name: str, value: Any, low: float, high: float = math.inf) ->
         limits = f"of at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
         raise ValueError(f"{name} must be a finite number {limits}, got {value!r}")
     return float(value)
+
+
+def check_queries(x: Tensor, dim: int) -> None:
+    """Checks that points ``[..., d]`` lie in the unit cube.
+
+    Raises:
+        QueryError: If they have another number of coordinates, a NaN, or leave the cube.
+
+    Example:
+        >>> check_queries(torch.tensor([[0.0, 1.0]]), dim=2)
+    """
+    if x.shape[-1:] != (dim,):
+        raise QueryError(f"queries must have {dim} coordinates, got shape {tuple(x.shape)}")
+    inside = (x >= 0.0) & (x <= 1.0)  # false for NaN
+    if not inside.all():
+        row = int((~inside).any(-1).flatten().int().argmax())
+        raise QueryError(
+            f"query {x.reshape(-1, dim)[row].tolist()} (row {row}) is not in the unit cube; every "
+            "coordinate must be a number in [0, 1]: clip it, or map it with the agent's own "
+            "squashing"
+        )

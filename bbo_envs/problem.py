@@ -13,7 +13,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from bbo_envs.checks import number_between, positive_integer
+from bbo_envs.checks import check_queries, number_between, positive_integer
 from bbo_envs.core import FunctionDistribution, Observation, stack
 from bbo_envs.errors import BudgetExhaustedError, ObjectiveError, QueryError, UnknownNameError
 
@@ -246,13 +246,7 @@ class Problem:
             raise QueryError(
                 f"queries must have shape {expected} (batch, dim), got {tuple(x.shape)}"
             )
-        inside = (x >= 0.0) & (x <= 1.0)  # false for NaN
-        if not inside.all():
-            row = int((~inside).any(-1).int().argmax())
-            raise QueryError(
-                f"query {x[row].tolist()} (row {row}) is not in the unit cube; every coordinate "
-                "must be a number in [0, 1]: clip it, or map it with the agent's own squashing"
-            )
+        check_queries(x, self.functions.dim)
 
 
 def _check_values(f: Tensor, x: Tensor) -> None:

@@ -14,7 +14,7 @@ from bbo_envs.errors import UnknownNameError
 from bbo_envs.functions.gp import ExactGP, FourierGP
 from bbo_envs.functions.kernels import make_kernel
 from bbo_envs.functions.synthetic import Branin, GoldsteinPrice, Hartmann3, Hartmann6, Synthetic
-from bbo_envs.functions.transforms import Perturbed
+from bbo_envs.functions.transforms import perturbed
 from bbo_envs.problem import Problem
 
 
@@ -87,7 +87,7 @@ def synthetic_functions(
         device: Of all tensors.
     """
     published = function(rescaled, dtype, device)
-    return Perturbed(published) if perturb else published
+    return perturbed(published) if perturb else published
 
 
 @dataclass(frozen=True)

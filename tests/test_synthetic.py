@@ -9,7 +9,7 @@ from botorch.test_functions import Hartmann as BotorchHartmann
 from scipy.stats import qmc
 
 from bbo_envs.functions.synthetic import Branin, GoldsteinPrice, Hartmann3, Hartmann6
-from bbo_envs.functions.transforms import Perturbed
+from bbo_envs.functions.transforms import perturbed
 
 FUNCTIONS = [Branin, GoldsteinPrice, Hartmann3, Hartmann6]
 
@@ -40,7 +40,7 @@ def test_value_and_gradient_at_the_published_optima(make, dtype, batch_shape):
         y = function.formula(x)
         assert y.shape == batch_shape
         torch.testing.assert_close(y, torch.full_like(y, minimum), rtol=0, atol=2e-5 * scale)
-    for point in function.unit_minimisers():
+    for point in function.minimisers(())[0]:
         x = point.expand(*batch_shape, -1).clone().requires_grad_()
         y, _ = function.evaluate((), x)
         (gradient,) = torch.autograd.grad(y.sum(), x)
@@ -108,33 +108,34 @@ def test_rescaled_minimum_as_published(make):
 @pytest.mark.parametrize("rescaled", [False, True])
 @pytest.mark.parametrize("make", FUNCTIONS)
 def test_perturbation_keeps_the_minimum_in_the_cube(make, rescaled):
-    functions = Perturbed(make(rescaled))
+    functions = perturbed(make(rescaled))
     state = functions.sample(500, torch.Generator().manual_seed(0))
     minimisers = functions.minimisers(state)
     inside = ((minimisers >= 0) & (minimisers <= 1)).all(2)
     assert inside.any(1).all()
     minimum = functions.optimum(state)
     for k in range(minimisers.shape[1]):
-        y, _ = functions.evaluate(state, minimisers[:, k])
+        y, _ = functions.value(state, minimisers[:, k])
         torch.testing.assert_close(y, minimum, rtol=0, atol=1e-8)
     random = torch.rand(500, functions.dim, dtype=torch.float64)
     assert (functions.evaluate(state, random)[0] >= minimum).all()
 
 
 def test_perturbation_draws_what_the_paper_says():
-    state = Perturbed(Hartmann6()).sample(4_000, torch.Generator().manual_seed(0))
-    assert state.scale.min() > 0.9
-    assert state.scale.max() < 1.1
-    assert state.shift.abs().max() < 0.1
-    assert set(state.flip.unique().tolist()) == {-1.0, 1.0}
+    state = perturbed(Hartmann6()).sample(4_000, torch.Generator().manual_seed(0))
+    permutation, flip, scale, shift = state.drawn
+    assert scale.min() > 0.9
+    assert scale.max() < 1.1
+    assert shift.abs().max() < 0.1
+    assert set(flip.unique().tolist()) == {-1.0, 1.0}
     # Each axis goes everywhere equally often: 666.7 +- 5 standard errors of 23.6.
     for axis in range(6):
-        counts = state.permutation[:, axis].bincount(minlength=6)
+        counts = permutation[:, axis].bincount(minlength=6)
         assert (counts - 4_000 / 6).abs().max() < 118
 
 
 def test_perturbed_value_is_the_published_function_at_the_native_point(generator):
-    functions = Perturbed(Branin())
+    functions = perturbed(Branin())
     state = functions.sample(50, generator)
     x = torch.rand(50, 2, dtype=torch.float64, generator=generator)
     # The native point may lie a little outside the published box.

@@ -18,7 +18,7 @@ from bbo_envs.functions.synthetic import (
     Hartmann6,
     Synthetic,
 )
-from bbo_envs.functions.transforms import Perturbed
+from bbo_envs.functions.transforms import Transformed, perturbed
 
 __all__ = [
     "RBF",
@@ -30,11 +30,12 @@ __all__ = [
     "Hartmann6",
     "Matern52",
     "Objective",
-    "Perturbed",
     "Synthetic",
+    "Transformed",
     "condition",
     "expected_improvement",
     "make_kernel",
+    "perturbed",
     "posterior",
     "predict",
     "prior",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bbo_envs.checks import number_between, positive_integer
+from bbo_envs.functions.base import Functions
 from bbo_envs.functions.kernels import Kernel, standard_normal
 
 # Covariances [..., n, m] of points [..., n, d] and [..., m, d], with k(x, x) = 1.
@@ -130,11 +131,10 @@ def expected_improvement(mean: Tensor, variance: Tensor, best: Tensor) -> Tensor
     return improvement
 
 
-class _GP:
+class _GP(Functions):
     """What both samplers share: a zero-mean prior over functions on the unit cube."""
 
-    differentiable = True
-    prior_mean = 0.0
+    extends = True
 
     def __init__(
         self, dim: int, kernel: Kernel, dtype: torch.dtype, device: torch.device | str
@@ -143,14 +143,6 @@ class _GP:
         self.kernel = kernel
         self.dtype = dtype
         self.device = torch.device(device)
-
-    def optimum(self, state: object) -> None:
-        """Not known: a prior sample's minimum has no closed form."""
-        return
-
-    def native(self, state: object, x: Tensor) -> Tensor:
-        """A GP sample lives on the unit cube itself."""
-        return x
 
     def _normal(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         # Drawn where the generator lives and in float64, so that a seed means the same function
@@ -218,7 +210,7 @@ class ExactGP(_GP):
         normal = self._normal((batch, self.capacity), generator)
         return ExactState(prior(batch, self.dim, self.dtype, self.device), normal)
 
-    def evaluate(self, state: ExactState, x: Tensor) -> tuple[Tensor, ExactState]:
+    def value(self, state: ExactState, x: Tensor) -> tuple[Tensor, ExactState]:
         """Draws f(x) given all values before it, O(t^2) per row.
 
         Raises:
@@ -298,8 +290,7 @@ class FourierGP(_GP):
             frequency.to(self.device, self.dtype), phase.to(self.device, self.dtype), weight
         )
 
-    def evaluate(self, state: FourierState, x: Tensor) -> tuple[Tensor, FourierState]:
-        """Evaluates f(x) for x ``[B, d]``."""
+    def value(self, state: FourierState, x: Tensor) -> tuple[Tensor, FourierState]:
         query, phase = x.to(self.dtype).unsqueeze(1), state.phase.unsqueeze(1)
         angle = torch.baddbmm(phase, query, state.frequency).squeeze(1)
         return (state.weight * angle.cos()).sum(-1), state

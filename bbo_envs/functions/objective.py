@@ -10,9 +10,10 @@ from torch import Tensor
 
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import ObjectiveError
+from bbo_envs.functions.base import Functions
 
 
-class Objective:
+class Objective(Functions):
     """A Python function of one point, evaluated row by row; it passes no gradients.
 
     Args:
@@ -31,8 +32,6 @@ class Objective:
     """
 
     differentiable = False
-    dtype = torch.float64
-    device = torch.device("cpu")
 
     def __init__(
         self, function: Callable[[NDArray[np.float64]], float], dim: int, prior_mean: float = 0.0
@@ -45,7 +44,7 @@ class Objective:
         """There is one function only: its state is empty."""
         return ()
 
-    def evaluate(self, state: tuple[()], x: Tensor) -> tuple[Tensor, tuple[()]]:
+    def value(self, state: tuple[()], x: Tensor) -> tuple[Tensor, tuple[()]]:
         """Calls the function once per row.
 
         Raises:
@@ -53,14 +52,6 @@ class Objective:
         """
         points = x.detach().double().cpu().numpy()
         return torch.tensor([self._call(point) for point in points], dtype=self.dtype), state
-
-    def optimum(self, state: object) -> None:
-        """Not known."""
-        return
-
-    def native(self, state: object, x: Tensor) -> Tensor:
-        """The function takes points of the unit cube itself."""
-        return x
 
     def _call(self, point: NDArray[np.float64]) -> float:
         try:

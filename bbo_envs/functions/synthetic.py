@@ -12,8 +12,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from bbo_envs.functions.base import Functions
 
-class Synthetic:
+
+class Synthetic(Functions):
     """A published function on its published box.
 
     Subclasses give the facts and ``formula``.
@@ -22,7 +24,7 @@ class Synthetic:
         lower: The box's lower corner.
         upper: The box's upper corner.
         minimum: The published minimum, raw.
-        minimisers: All points of the box that attain it.
+        argmin: All points of the box that attain it.
         mean: The mean of the raw function over the box (by quadrature).
 
     Args:
@@ -32,7 +34,7 @@ class Synthetic:
 
     Example:
         >>> branin = Branin()
-        >>> y, _ = branin.evaluate((), branin.unit_minimisers())
+        >>> y, _ = branin.evaluate((), branin.minimisers(())[0])
         >>> [round(value, 6) for value in y.tolist()]
         [0.397887, 0.397887, 0.397887]
     """
@@ -40,10 +42,10 @@ class Synthetic:
     lower: ClassVar[tuple[float, ...]]
     upper: ClassVar[tuple[float, ...]]
     minimum: ClassVar[float]
-    minimisers: ClassVar[tuple[tuple[float, ...], ...]]
+    argmin: ClassVar[tuple[tuple[float, ...], ...]]
     mean: ClassVar[float]
 
-    differentiable = True
+    extends = True
 
     def __init__(
         self,
@@ -71,8 +73,7 @@ class Synthetic:
         """There is one function only: its state is empty."""
         return ()
 
-    def evaluate(self, state: tuple[()], x: Tensor) -> tuple[Tensor, tuple[()]]:
-        """Evaluates at points ``[..., d]`` of the unit cube -> ``[...]``."""
+    def value(self, state: tuple[()], x: Tensor) -> tuple[Tensor, tuple[()]]:
         y = self.formula(self.native(state, x))
         return (self.rescale(y) if self.rescaled else y), state
 
@@ -85,9 +86,9 @@ class Synthetic:
         """The points of the published box."""
         return self.low + x.to(self.dtype) * (self.high - self.low)
 
-    def unit_minimisers(self) -> Tensor:
-        """The published minimisers ``[k, d]`` in the unit cube."""
-        points = torch.tensor(self.minimisers, dtype=self.dtype, device=self.device)
+    def minimisers(self, state: object) -> Tensor:
+        """The published minimisers ``[1, k, d]`` in the unit cube."""
+        points = torch.tensor([self.argmin], dtype=self.dtype, device=self.device)
         return (points - self.low) / (self.high - self.low)
 
 
@@ -97,7 +98,7 @@ class Branin(Synthetic):
     lower = (-5.0, 0.0)
     upper = (10.0, 15.0)
     minimum = 10.0 / (8.0 * math.pi)
-    minimisers = ((-math.pi, 12.275), (math.pi, 2.275), (3.0 * math.pi, 2.475))
+    argmin = ((-math.pi, 12.275), (math.pi, 2.275), (3.0 * math.pi, 2.475))
     mean = 54.3071983
 
     def formula(self, x: Tensor) -> Tensor:
@@ -115,7 +116,7 @@ class GoldsteinPrice(Synthetic):
     lower = (-2.0, -2.0)
     upper = (2.0, 2.0)
     minimum = 3.0
-    minimisers = ((0.0, -1.0),)
+    argmin = ((0.0, -1.0),)
     mean = 53315.8857
 
     def formula(self, x: Tensor) -> Tensor:
@@ -153,7 +154,7 @@ class Hartmann3(_Hartmann):
     upper = (1.0,) * 3
     # The published digits (-3.86278 at (0.114614, 0.555649, 0.852547)), refined by Newton's method.
     minimum = -3.862779787332663
-    minimisers = ((0.11458887665506896, 0.5556488946169301, 0.8525469846866774),)
+    argmin = ((0.11458887665506896, 0.5556488946169301, 0.8525469846866774),)
     mean = -0.943533738
     deviation = 0.955586276
     a = ((3.0, 10, 30), (0.1, 10, 35), (3.0, 10, 30), (0.1, 10, 35))
@@ -167,7 +168,7 @@ class Hartmann6(_Hartmann):
     upper = (1.0,) * 6
     # The published digits (-3.32237 at (0.20169, 0.150011, ...)), refined by Newton's method.
     minimum = -3.322368011415515
-    minimisers = (
+    argmin = (
         (
             0.20168951100670543,
             0.15001069182345797,
