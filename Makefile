@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN ?= .venv/bin/
 SETUP ?= .venv/installed
 
-.PHONY: benchmark test test-slow lint format train-weights readme wheel clean
+.PHONY: benchmark test test-slow lint format train-weights docs wheel clean
 
 benchmark: $(SETUP)  ## Learned against classical optimisers: a table, a Parquet file, a picture
 	$(BIN)bbo benchmark
@@ -30,8 +30,8 @@ train-weights: $(SETUP)  ## Retrains the networks that ship (hours); resumes whe
 	$(BIN)bbo train --preset lstm-oi-6d
 	$(BIN)bbo train --preset lstm-oi-2d
 
-readme: $(SETUP)  ## Takes the last benchmark's results into docs/ and the README
-	$(BIN)python -m evaluation.readme results
+docs: $(SETUP)  ## Renders what is generated in docs/ and the README; RESULTS=results takes those in
+	$(BIN)python -m evaluation.docs $(RESULTS)
 
 wheel: $(SETUP)  ## Builds the wheel into dist/
 	rm -rf build dist

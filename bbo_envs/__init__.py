@@ -14,24 +14,34 @@ from bbo_envs.errors import (
 )
 from bbo_envs.functions.objective import Objective
 from bbo_envs.problem import Problem, ProblemState, StepInfo
-from bbo_envs.registration import TASKS, make_problem, register_all
+from bbo_envs.registration import make_problem, register_all
+from bbo_envs.space import Categorical, Float, Integer, Ordinal, Space
+from bbo_envs.suites import TaskSpec, suite
+from bbo_envs.tasks import TASKS
 
 __all__ = [
     "TASKS",
     "BlackBoxEnv",
     "BlackBoxVectorEnv",
     "BudgetExhaustedError",
+    "Categorical",
+    "Float",
     "FunctionDistribution",
+    "Integer",
     "MissingExtraError",
     "Objective",
     "ObjectiveError",
     "Observation",
+    "Ordinal",
     "Problem",
     "ProblemState",
     "QueryError",
+    "Space",
     "StepInfo",
+    "TaskSpec",
     "UnknownNameError",
     "make_problem",
+    "suite",
 ]
 
 register_all()

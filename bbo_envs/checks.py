@@ -4,7 +4,6 @@ import math
 import numbers
 from typing import Any, SupportsIndex
 
-import torch
 from torch import Tensor
 
 from bbo_envs.errors import QueryError

@@ -1,6 +1,6 @@
 """What every room of the house speaks: distributions over objectives, and observations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -34,7 +34,7 @@ class FunctionDistribution(Protocol):
         dtype: Of its values, and of a problem's state.
         device: Likewise.
         prior_mean: An ordinary value: E[f(x)] over functions and uniform x, of the unperturbed
-            function where axes are perturbed. It is the reference m_0 against which a first
+            function where axes are perturbed, or the median where tails are heavy. It is the reference m_0 against which a first
             evaluation counts as an improvement; agents never see it.
     """
 
@@ -57,25 +57,36 @@ class FunctionDistribution(Protocol):
         """The points ``[B, d]`` in the objective's own units at which queries x are evaluated."""
 
 
-def stack(states: Sequence[Any]) -> Any:
-    """Concatenates states (nested tuples of tensors) along the batch axis.
+def map_tensors(function: Callable[..., Tensor], first: Any, *others: Any) -> Any:
+    """Applies a function to the tensors at each place of states, which are nested tuples.
 
-    Leaves that are not tensors must be equal in all states.
+    Leaves that are not tensors must be equal in all states, and stay as they are.
 
     Raises:
         ValueError: If such a leaf differs, as when rows are at different steps.
+
+    Example:
+        >>> here = Observation(torch.zeros(1, 2), torch.zeros(1), torch.ones(1))
+        >>> map_tensors(torch.add, here, here).o
+        tensor([2.])
+    """
+    if isinstance(first, Tensor):
+        return function(first, *others)
+    if isinstance(first, tuple):
+        columns = zip(first, *others, strict=True)
+        parts = [map_tensors(function, *column) for column in columns]
+        return tuple(parts) if type(first) is tuple else type(first)(*parts)
+    if any(other != first for other in others):
+        raise ValueError(f"rows can be joined only in step with each other; got {first}, {others}")
+    return first
+
+
+def stack(states: Sequence[Any]) -> Any:
+    """Concatenates states along the batch axis; see ``map_tensors``.
 
     Example:
         >>> a = Observation(torch.zeros(1, 2), torch.zeros(1), torch.ones(1))
         >>> stack([a, a, a]).x.shape
         torch.Size([3, 2])
     """
-    first = states[0]
-    if isinstance(first, Tensor):
-        return torch.cat(list(states))
-    if isinstance(first, tuple):
-        parts = [stack(column) for column in zip(*states, strict=True)]
-        return tuple(parts) if type(first) is tuple else type(first)(*parts)
-    if any(state != first for state in states):
-        raise ValueError(f"rows can be stacked only in step with each other; got {states}")
-    return first
+    return map_tensors(lambda *rows: torch.cat(rows), *states)

@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from bbo_envs.checks import positive_integer
-from bbo_envs.core import Observation
+from bbo_envs.core import Observation, map_tensors
 from bbo_envs.errors import QueryError
 from bbo_envs.problem import Problem, ProblemState
+from bbo_envs.rendering import RENDER_MODES, Scene, check_render_mode, render
 
 _NOT_RESET = "call reset() before step()"
 
@@ -44,6 +45,9 @@ class BlackBoxEnv(gymnasium.Env[Any, NDArray[Any]]):
 
     Args:
         problem: The task, which should be in float64 on the CPU.
+        render_mode: None, ``"rgb_array"`` (an image ``[480, 480, 3]``; needs the extra ``plot``) or
+            ``"ansi"`` (text): the landscape where d is 1 or 2, parallel coordinates beyond, with
+            the queries in order and the incumbent.
 
     Example:
         >>> import gymnasium, bbo_envs
@@ -54,10 +58,12 @@ class BlackBoxEnv(gymnasium.Env[Any, NDArray[Any]]):
         ['best_x', 'best_y', 'clock', 't', 'x_native']
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # noqa: RUF012 (Gymnasium's)
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, render_mode: str | None = None) -> None:
+        self.render_mode = check_render_mode(render_mode)
         self.problem = problem
+        self._shown: list[Observation] = []
         self.action_space = problem.space
         self.observation_space = observation_space(problem.functions.dim)
         self._state: ProblemState | None = None
@@ -68,6 +74,7 @@ class BlackBoxEnv(gymnasium.Env[Any, NDArray[Any]]):
         """Draws a new function; the same one whenever the seed is the same."""
         super().reset(seed=seed)
         self._state, observation = self.problem.reset(1, torch_generator(self.np_random))
+        self._shown = []
         return _rows(_to_numpy(observation))[0], _first_row(_info(self._state))
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -84,9 +91,19 @@ class BlackBoxEnv(gymnasium.Env[Any, NDArray[Any]]):
         with torch.no_grad():
             native = self.problem.functions.native(self._state.function, queries)
             self._state, observation, step = self.problem.step(self._state, queries)
+        if self.render_mode is not None:
+            self._shown.append(observation)
         info = _info(self._state) | {"x_native": native.numpy().copy()}
         row = _rows(_to_numpy(observation))[0]
         return row, step.reward.item(), step.done, False, _first_row(info)
+
+    def render(self) -> Any:
+        """Draws the episode so far in the render mode; see the class.
+
+        Raises:
+            ResetNeeded: Before the first reset.
+        """
+        return _render(self.problem, self.render_mode, self._state, self._shown, rows=1)[0]
 
 
 class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
@@ -99,6 +116,7 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     Args:
         num_envs: The number of rows.
         problem: The task, which should be in float64 on the CPU.
+        render_mode: As for ``BlackBoxEnv``; ``render`` returns a tuple of one picture per row.
 
     Example:
         >>> import gymnasium, bbo_envs
@@ -109,9 +127,14 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         (32,)
     """
 
-    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+    metadata = {  # noqa: RUF012
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 4,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
 
-    def __init__(self, num_envs: int, problem: Problem) -> None:
+    def __init__(self, num_envs: int, problem: Problem, render_mode: str | None = None) -> None:
+        self.render_mode = check_render_mode(render_mode)
         self.num_envs = num_envs = positive_integer("num_envs", num_envs)
         self.problem = problem
         self.single_action_space = problem.space
@@ -119,6 +142,7 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._rows: Sequence[np.random.Generator | None] = []
+        self._shown: list[Observation] = []
         self._state: ProblemState | None = None
 
     def reset(
@@ -164,6 +188,8 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         with torch.no_grad():
             native = self.problem.functions.native(self._state.function, queries)
             self._state, result, step = self.problem.step(self._state, queries)
+        if self.render_mode is not None:
+            self._shown.append(result)
         observation = _to_numpy(result)
         info = self._with_masks(_info(self._state) | {"x_native": native.numpy().copy()})
         if step.done:
@@ -174,10 +200,19 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         done = np.full(self.num_envs, step.done)
         return observation, step.reward.double().numpy(), done, np.zeros_like(done), info
 
+    def render(self) -> tuple[Any, ...]:
+        """Draws every row's episode so far.
+
+        Raises:
+            ResetNeeded: Before the first reset.
+        """
+        return _render(self.problem, self.render_mode, self._state, self._shown, self.num_envs)
+
     def _draw(self) -> tuple[ProblemState, Observation]:
         state, observation = self.problem.reset_rows(
             [torch_generator(row) for row in self._rows if row]
         )
+        self._shown = []
         return state, _to_numpy(observation)
 
     def _with_masks(self, info: dict[str, Any]) -> dict[str, Any]:
@@ -189,6 +224,33 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
 def torch_generator(random: np.random.Generator) -> torch.Generator:
     """A torch generator seeded from a numpy one, which moves on by one draw."""
     return torch.Generator().manual_seed(int(random.integers(2**63 - 1)))
+
+
+def _render(
+    problem: Problem,
+    mode: str | None,
+    state: ProblemState | None,
+    shown: Sequence[Observation],
+    rows: int,
+) -> tuple[Any, ...]:
+    """A picture of each row; None where there is no render mode."""
+    if state is None:
+        raise ResetNeeded("call reset() before render()")
+    if mode is None:
+        return (None,) * rows
+    scenes = []
+    for row in range(rows):
+        came_back = [seen for seen in shown if seen.o[row]]
+        x = [seen.x[row].double().numpy() for seen in came_back]
+        scenes.append(
+            Scene(
+                problem.functions,
+                map_tensors(lambda part, row=row: part[row : row + 1], state.function),
+                np.array(x).reshape(-1, problem.functions.dim),
+                np.array([seen.y[row].item() for seen in came_back]),
+            )
+        )
+    return tuple(render(mode, scene) for scene in scenes)
 
 
 def _queries(action: ArrayLike, shape: tuple[int, ...] | None) -> Tensor:

@@ -14,9 +14,10 @@ from agents import make_agent
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import MissingExtraError
 from bbo_envs.registration import make_problem
+from bbo_envs.suites import TaskSpec
 from evaluation.figures import describe, draw_curves
 from evaluation.metrics import mean_and_interval, milliseconds_per_proposal
-from evaluation.run import DEFAULT_TASKS, TaskSpec, Unit, evaluations_of, run_units
+from evaluation.run import DEFAULT_TASKS, Unit, evaluations_of, run_units
 from evaluation.store import Store
 from training.score import MILESTONES
 

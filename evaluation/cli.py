@@ -19,6 +19,7 @@ from agents.pretrained import save
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import MissingExtraError, UnknownNameError, require_extra
 from bbo_envs.registration import make_problem
+from evaluation import listing
 from training.bptt import commit_of_run, train
 from training.checkpoint import CheckpointError
 from training.configs import PRESETS, TrainConfig
@@ -130,18 +131,29 @@ def score_command(
     _console.print_json(data={"card": on_card, "now": found})
 
 
+def list_command(family: str | None = None) -> None:
+    """List every task: dimension, kind, whether it is differentiable, its optimum and its source.
+
+    Args:
+        family: Only those of gp, synthetic, bbob, control or hpo.
+    """
+    # On a narrow terminal lines wrap, but no id is cut off.
+    Console(width=max(_console.width, 130)).print(listing.table(family))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; errors that a user can mend are one line and exit status 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         tyro.extras.subcommand_cli_from_dict(
             {
+                "list": list_command,
                 "benchmark": benchmark_command,
                 "train": _train_command(_preset(arguments)),
                 "score": score_command,
             },
             prog="bbo",
-            description="Learned black-box optimisers: train them, score them, compare them.",
+            description="Learned black-box optimisers and their tasks: list, train, score, compare.",
             args=arguments,
         )
     except _USER_ERRORS as error:

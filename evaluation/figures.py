@@ -6,8 +6,9 @@ from typing import Any
 import pandas as pd
 
 from bbo_envs.registration import make_problem
+from bbo_envs.suites import TaskSpec
 from evaluation.metrics import curves
-from evaluation.run import TaskSpec, evaluations_of
+from evaluation.run import evaluations_of
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")

@@ -1,10 +1,9 @@
 """The benchmark: every (agent, task, seed) is one unit of work, through one loop."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
@@ -16,29 +15,13 @@ from agents import make_agent
 from agents.base import Agent
 from bbo_envs.core import Observation
 from bbo_envs.registration import make_problem
+from bbo_envs.seeds import agent_generator
+from bbo_envs.suites import TaskSpec
 from training.rollout import steps
-from training.score import agent_generator, held_out
+from training.score import held_out
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class TaskSpec:
-    """A task id with its arguments.
-
-    Args:
-        id: As for ``gymnasium.make``.
-        arguments: Likewise, without the budget.
-    """
-
-    id: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def arguments_json(self) -> str:
-        """The arguments as they are stored."""
-        return json.dumps(self.arguments, sort_keys=True)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+pytest_plugins = ["catalogue"]
+
 
 @pytest.fixture
 def generator() -> torch.Generator:

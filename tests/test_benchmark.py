@@ -13,12 +13,13 @@ from scipy import stats
 
 from agents import make_agent
 from bbo_envs import UnknownNameError, make_problem
+from bbo_envs.suites import TaskSpec
 from evaluation import benchmark as module
 from evaluation import run as run_module
 from evaluation.benchmark import benchmark
 from evaluation.cli import main
 from evaluation.metrics import curves, mean_and_interval, milliseconds_per_proposal
-from evaluation.run import TaskSpec, Unit, run_unit
+from evaluation.run import Unit, run_unit
 from evaluation.store import Store, read
 
 GP = TaskSpec("BBO-GP-2d-v0", {"sampler": "fourier", "features": 64})

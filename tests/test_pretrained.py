@@ -8,8 +8,9 @@ import torch
 
 from agents import LSTMAgent, WeightsError, card, load, make_agent, pretrained, trained_names
 from bbo_envs import UnknownNameError, make_problem
+from bbo_envs.seeds import FUNCTION_SEED, agent_generator
 from training.rollout import unroll
-from training.score import FUNCTION_SEED, agent_generator, held_out, score
+from training.score import held_out, score
 
 # 128 functions keep the fast tests fast; the card's own number is checked by `make test-slow`.
 FUNCTIONS = 128

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from agents.base import Agent
-from bbo_envs.core import Observation
+from bbo_envs.core import Observation, map_tensors
 from bbo_envs.problem import Problem, ProblemState, StepInfo
 
 
@@ -112,12 +112,7 @@ def unroll(
 
 def detach(state: Any) -> Any:
     """Cuts a state (nested tuples of tensors) off the graph that computed it."""
-    if isinstance(state, Tensor):
-        return state.detach()
-    if isinstance(state, tuple):
-        parts = [detach(part) for part in state]
-        return tuple(parts) if type(state) is tuple else type(state)(*parts)
-    return state
+    return map_tensors(Tensor.detach, state)
 
 
 class _Clip:

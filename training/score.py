@@ -10,19 +10,14 @@ from torch import Tensor
 from agents.base import Agent
 from bbo_envs.core import Observation
 from bbo_envs.problem import Problem, ProblemState
+from bbo_envs.seeds import agent_generator, function_generator
 from training.rollout import Trajectory, unroll
 
 MILESTONES = (10, 25, 50, 100)
 
-# PyTorch's CPU generator keeps the low 32 bits of a seed. They are shared out as follows, so that
-# no stream is used twice: training below 2**30, agents under evaluation from there, held-out
-# functions from 2**31.
-AGENT_SEED = 2**30
-FUNCTION_SEED = 2**31
-
 
 def held_out(problem: Problem, seeds: range) -> tuple[ProblemState, Observation]:
-    """Resets a problem to the held-out functions with these seeds, one per row.
+    """Resets a problem to the evaluation functions with these numbers, one per row.
 
     Example:
         >>> from bbo_envs import make_problem
@@ -30,14 +25,7 @@ def held_out(problem: Problem, seeds: range) -> tuple[ProblemState, Observation]
         >>> observation.y.shape
         torch.Size([3])
     """
-    return problem.reset_rows(
-        [torch.Generator().manual_seed(FUNCTION_SEED + seed) for seed in seeds]
-    )
-
-
-def agent_generator(seed: int) -> torch.Generator:
-    """An agent's own randomness under evaluation, apart from the functions' and training's."""
-    return torch.Generator().manual_seed(AGENT_SEED + seed)
+    return problem.reset_rows([function_generator(seed) for seed in seeds])
 
 
 def half_width(deviation: Any, count: Any) -> Any:

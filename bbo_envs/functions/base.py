@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bbo_envs.checks import check_queries
+from bbo_envs.core import map_tensors
 
 
 class Functions(ABC):
@@ -57,3 +58,23 @@ class Functions(ABC):
     def native(self, state: Any, x: Tensor) -> Tensor:
         """The points ``[B, d]`` in the objective's own units: here the unit cube itself."""
         return x
+
+    def surface(self, state: Any, points: Tensor) -> Tensor | None:
+        """What a picture shows of one function.
+
+        Args:
+            state: Of one row.
+            points: ``[n, d]`` of the cube.
+
+        Returns:
+            Values ``[n]``, or None where a look would be an evaluation.
+        """
+        rows = map_tensors(lambda part: part.expand(len(points), *part.shape[1:]), state)
+        return self.value(rows, points)[0]
+
+
+def sobol_points(dim: int, number: int = 1024) -> Tensor:
+    """Fixed points ``[number, dim]`` that fill the unit cube evenly, for estimates of E[f]."""
+    engine = torch.quasirandom.SobolEngine(dim)  # type: ignore[no-untyped-call]
+    points: Tensor = engine.draw(number, dtype=torch.float64)
+    return points

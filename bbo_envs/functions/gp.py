@@ -228,6 +228,13 @@ class ExactGP(_GP):
         y = prediction.mean + deviation * state.normal[:, t]
         return y, ExactState(condition(gp, prediction, x, y, self.jitter), state.normal)
 
+    def surface(self, state: ExactState, points: Tensor) -> Tensor:
+        """The mean given the values drawn so far: the rest of the function is not drawn yet."""
+        gp = state.gp
+        weights = torch.linalg.solve_triangular(gp.factor.mT, gp.whitened.unsqueeze(-1), upper=True)
+        means: Tensor = self.kernel(points.to(self.dtype).unsqueeze(0), gp.x) @ weights
+        return means.flatten()
+
 
 class FourierState(NamedTuple):
     """State of ``FourierGP``: f(x) = sum_i weight_i cos(frequency_i . x + phase_i).

@@ -53,6 +53,10 @@ class Objective(Functions):
         points = x.detach().double().cpu().numpy()
         return torch.tensor([self._call(point) for point in points], dtype=self.dtype), state
 
+    def surface(self, state: object, points: Tensor) -> None:
+        """None: the function may be dear, and a call of it is an evaluation."""
+        return
+
     def _call(self, point: NDArray[np.float64]) -> float:
         try:
             value: Any = self.function(point.copy())

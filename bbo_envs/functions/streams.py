@@ -14,11 +14,11 @@ class Stream(NamedTuple):
 
     Attributes:
         key: ``[B]`` int64; what makes rows differ.
-        count: ``[B]`` int64; how many numbers have been drawn.
+        counter: ``[B]`` int64; how many numbers have been drawn.
     """
 
     key: Tensor
-    count: Tensor
+    counter: Tensor
 
 
 def streams(batch: int, generator: torch.Generator, device: torch.device) -> Stream:
@@ -35,22 +35,27 @@ def uniform(stream: Stream, number: int, dtype: torch.dtype) -> tuple[Tensor, St
     Example:
         >>> stream = streams(3, torch.Generator().manual_seed(0), torch.device("cpu"))
         >>> values, stream = uniform(stream, 2, torch.float64)
-        >>> values.shape, stream.count.tolist()
+        >>> values.shape, stream.counter.tolist()
         (torch.Size([3, 2]), [2, 2, 2])
     """
-    counts = stream.count.unsqueeze(1) + torch.arange(1, number + 1, device=stream.key.device)
+    counts = stream.counter.unsqueeze(1) + torch.arange(1, number + 1, device=stream.key.device)
     bits = stream.key.unsqueeze(1) + counts * _GOLDEN
     bits = (bits ^ _shift(bits, 30)) * _FIRST
     bits = (bits ^ _shift(bits, 27)) * _SECOND
     bits = bits ^ _shift(bits, 31)
     values = (_shift(bits, 11).double() + 0.5) * 2.0**-53
-    return values.to(dtype), Stream(stream.key, stream.count + number)
+    return inside_unit(values.to(dtype)), Stream(stream.key, stream.counter + number)
 
 
 def normal(stream: Stream, number: int, dtype: torch.dtype) -> tuple[Tensor, Stream]:
     """Draws ``number`` standard normal values ``[B, number]`` by inversion."""
     values, stream = uniform(stream, number, torch.float64)
     return torch.special.ndtri(values).to(dtype), stream
+
+
+def inside_unit(values: Tensor) -> Tensor:
+    """Takes values that were rounded up to 1 to the number below it, where ndtri is finite."""
+    return values.clamp_max(1.0 - torch.finfo(values.dtype).eps / 2.0)
 
 
 def _shift(bits: Tensor, places: int) -> Tensor:

@@ -39,11 +39,11 @@ class Synthetic(Functions):
         [0.397887, 0.397887, 0.397887]
     """
 
-    lower: ClassVar[tuple[float, ...]]
-    upper: ClassVar[tuple[float, ...]]
-    minimum: ClassVar[float]
-    argmin: ClassVar[tuple[tuple[float, ...], ...]]
-    mean: ClassVar[float]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    minimum: float
+    argmin: tuple[tuple[float, ...], ...]
+    mean: float
 
     extends = True
 

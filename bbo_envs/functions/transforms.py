@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from bbo_envs.checks import number_between
+from bbo_envs.core import map_tensors
 from bbo_envs.functions.base import Functions
-from bbo_envs.functions.streams import Stream, normal, streams
+from bbo_envs.functions.streams import Stream, inside_unit, normal, streams
 
 _EDGE = 1e-6
+_MOST_DRAWS = 10_000
 
 
 class Draw(NamedTuple):
@@ -40,7 +42,8 @@ class Draw(NamedTuple):
 class Transform(ABC):
     """A random change of a function; what is drawn for it is a tensor or a tuple of tensors.
 
-    Points are ``[B, k, d]``, k for each function; values are ``[B]``.
+    Points are ``[B, k, d]``, k for each function. A transform of y gives ``level`` or, where there
+    is noise in it, ``value``.
 
     Attributes:
         keeps_cube: Whether ``forward`` maps the cube onto itself.
@@ -64,10 +67,10 @@ class Transform(ABC):
 
     def value(self, drawn: Any, y: Tensor) -> tuple[Tensor, Any]:
         """What is returned for the value y, and what is drawn from then on."""
-        return y, drawn
+        return self.level(drawn, y), drawn
 
-    def minimum(self, drawn: Any, y: Tensor) -> Tensor:
-        """What becomes of the minimum y."""
+    def level(self, drawn: Any, y: Tensor) -> Tensor:
+        """What becomes of values y ``[n]`` or ``[1]`` of one function or ``[B]``, without noise."""
         return y
 
 
@@ -78,7 +81,7 @@ class Permute(Transform):
         return draw.uniform(draw.batch, draw.dim).argsort(1)
 
     def forward(self, drawn: Tensor, x: Tensor) -> Tensor:
-        return x.gather(-1, drawn.unsqueeze(1).expand_as(x))
+        return torch.take_along_dim(x, drawn.unsqueeze(1), -1)
 
     def inverse(self, drawn: Tensor, x: Tensor) -> Tensor:
         return self.forward(drawn.argsort(1), x)
@@ -89,7 +92,7 @@ class Flip(Transform):
 
     def draw(self, draw: Draw) -> Tensor:
         uniform = draw.uniform(draw.batch, draw.dim)
-        return 1.0 - 2.0 * (uniform < 0.5).to(uniform)
+        return torch.where(uniform < 0.5, -1.0, 1.0).to(uniform)
 
     def forward(self, drawn: Tensor, x: Tensor) -> Tensor:
         return 0.5 + drawn.unsqueeze(1) * (x - 0.5)
@@ -145,15 +148,16 @@ class Rotate(Transform):
     keeps_cube = False
 
     def draw(self, draw: Draw) -> Tensor:
-        gaussian = torch.special.ndtri(draw.uniform(draw.batch, draw.dim, draw.dim))
+        gaussian: Tensor = torch.special.ndtri(draw.uniform(draw.batch, draw.dim, draw.dim))
         q, r = torch.linalg.qr(gaussian)
-        return q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+        rotation: Tensor = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+        return rotation
 
     def forward(self, drawn: Tensor, x: Tensor) -> Tensor:
-        return 0.5 + (x - 0.5) @ drawn
+        return (x - 0.5).matmul(drawn) + 0.5
 
     def inverse(self, drawn: Tensor, x: Tensor) -> Tensor:
-        return 0.5 + (x - 0.5) @ drawn.mT
+        return (x - 0.5).matmul(drawn.mT) + 0.5
 
 
 class Warp(Transform):
@@ -171,19 +175,19 @@ class Warp(Transform):
         self.deviation = number_between("deviation", deviation, 0.0)
 
     def draw(self, draw: Draw) -> Tensor:
-        exponents = torch.special.ndtri(draw.uniform(draw.batch, 2, draw.dim))
+        exponents: Tensor = torch.special.ndtri(draw.uniform(draw.batch, 2, draw.dim))
         return (self.deviation * exponents).exp()
 
     def forward(self, drawn: Tensor, x: Tensor) -> Tensor:
         a, b = drawn.unsqueeze(2).unbind(1)
-        warped = _kumaraswamy(x.clamp(_EDGE, 1.0 - _EDGE), a, b)
-        with torch.no_grad():  # the faces stay where they are, where the slope may be infinite
-            correction = _kumaraswamy(x.clamp(0.0, 1.0), a, b) - warped
-        return warped + correction
+        # The slope may be infinite on the faces: theirs is taken a little inside.
+        inside = x + (x.clamp(_EDGE, 1.0 - _EDGE) - x).detach()
+        warped = _kumaraswamy(inside, a, b)
+        return warped + (_kumaraswamy(x.clamp(0.0, 1.0), a, b) - warped).detach()
 
     def inverse(self, drawn: Tensor, x: Tensor) -> Tensor:
         a, b = drawn.unsqueeze(2).unbind(1)
-        return (1.0 - (1.0 - x).pow(1.0 / b)).pow(1.0 / a)
+        return (torch.log(-torch.expm1(torch.log1p(-x) / b)) / a).exp()
 
 
 class WarpValues(Transform):
@@ -204,15 +208,13 @@ class WarpValues(Transform):
         self.deviation = number_between("deviation", deviation, 0.0)
 
     def draw(self, draw: Draw) -> Tensor:
-        return self.deviation * torch.special.ndtri(draw.uniform(draw.batch, 2))
+        drawn: Tensor = torch.special.ndtri(draw.uniform(draw.batch, 2))
+        return self.deviation * drawn
 
-    def value(self, drawn: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def level(self, drawn: Tensor, y: Tensor) -> Tensor:
         log_tail, skew = drawn.unbind(1)
         bent = torch.sinh(log_tail.exp() * torch.asinh((y - self.centre) / self.scale) + skew)
-        return self.centre + self.scale * (bent - skew.sinh()), drawn
-
-    def minimum(self, drawn: Tensor, y: Tensor) -> Tensor:
-        return self.value(drawn, y)[0]
+        return self.centre + self.scale * (bent - skew.sinh())
 
 
 class Noise(Transform):
@@ -234,6 +236,18 @@ class Noise(Transform):
     def value(self, drawn: Stream, y: Tensor) -> tuple[Tensor, Stream]:
         noise, drawn = normal(drawn, 1, y.dtype)
         return y + self.deviation * noise.squeeze(1), drawn
+
+
+TRANSFORMS: dict[str, type[Transform]] = {
+    "permute": Permute,
+    "flip": Flip,
+    "scale": Scale,
+    "translate": Translate,
+    "rotate": Rotate,
+    "warp": Warp,
+    "warp_values": WarpValues,
+    "noise": Noise,
+}
 
 
 class TransformedState(NamedTuple):
@@ -261,6 +275,7 @@ class Transformed(Functions):
 
     Raises:
         ValueError: If a transform leaves the cube and the functions are not defined outside.
+            ``sample`` raises it where hardly any draw leaves a minimiser in the cube.
     """
 
     def __init__(self, functions: Functions, transforms: Sequence[Transform]) -> None:
@@ -284,14 +299,21 @@ class Transformed(Functions):
         function = self.functions.sample(batch, generator)
         state = TransformedState(self._draw(batch, generator), function)
         lost = self._lost(state)
-        while lost is not None and lost.any():
+        for _ in range(_MOST_DRAWS):
+            if lost is None or not lost.any():
+                return state
             redrawn = self._draw(batch, generator)
             state = TransformedState(_where(lost, redrawn, state.drawn), function)
             lost = self._lost(state)
-        return state
+        raise ValueError(
+            f"{_MOST_DRAWS} draws left no minimiser of {type(self.functions).__name__} in the "
+            f"{self.dim}-dimensional cube; give Scale or Translate a smaller range"
+        )
 
     def value(self, state: TransformedState, x: Tensor) -> tuple[Tensor, TransformedState]:
-        y, function = self.functions.value(state.function, self._forward(state, x))
+        y, function = self.functions.value(
+            state.function, self._forward(state, x.unsqueeze(1)).squeeze(1)
+        )
         drawn = list(state.drawn)
         for i in reversed(range(len(drawn))):
             y, drawn[i] = self.transforms[i].value(drawn[i], y)
@@ -304,7 +326,7 @@ class Transformed(Functions):
         if minimum is None or not (kept and inside):
             return None
         for transform, drawn in zip(reversed(self.transforms), reversed(state.drawn), strict=True):
-            minimum = transform.minimum(drawn, minimum)
+            minimum = transform.level(drawn, minimum)
         return minimum
 
     def minimisers(self, state: TransformedState) -> Tensor | None:
@@ -318,13 +340,25 @@ class Transformed(Functions):
 
     def native(self, state: TransformedState, x: Tensor) -> Tensor:
         """The points in the units of the functions; they may leave their box a little."""
-        return self.functions.native(state.function, self._forward(state, x))
+        return self.functions.native(
+            state.function, self._forward(state, x.unsqueeze(1)).squeeze(1)
+        )
 
-    def _forward(self, state: TransformedState, x: Tensor) -> Tensor:
-        points = x.to(self.dtype).unsqueeze(1)
+    def surface(self, state: TransformedState, points: Tensor) -> Tensor | None:
+        moved = self._forward(state, points.unsqueeze(0)).squeeze(0)
+        values = self.functions.surface(state.function, moved)
+        if values is None:
+            return None
+        for transform, drawn in zip(reversed(self.transforms), reversed(state.drawn), strict=True):
+            values = transform.level(drawn, values)
+        return values
+
+    def _forward(self, state: TransformedState, points: Tensor) -> Tensor:
+        """Moves points ``[B, k, d]``."""
+        points = points.to(self.dtype)
         for transform, drawn in zip(self.transforms, state.drawn, strict=True):
             points = transform.forward(drawn, points)
-        return points.squeeze(1)
+        return points
 
     def _lost(self, state: TransformedState) -> Tensor | None:
         minimisers = self.minimisers(state)
@@ -337,7 +371,7 @@ class Transformed(Functions):
             draw = torch.rand(
                 shape, generator=generator, dtype=torch.float64, device=generator.device
             )
-            return draw.clamp_min(2.0**-54).to(self.device, self.dtype)
+            return inside_unit(draw.clamp_min(2.0**-54).to(self.device, self.dtype))
 
         draw = Draw(batch, self.dim, uniform, lambda: streams(batch, generator, self.device))
         return tuple(transform.draw(draw) for transform in self.transforms)
@@ -360,11 +394,16 @@ def perturbed(functions: Functions) -> Transformed:
 
 def _where(rows: Tensor, new: Any, old: Any) -> Any:
     """Takes from ``new`` where ``rows`` is true, else from ``old``; both nested tuples."""
-    if isinstance(new, Tensor):
-        return torch.where(rows.view(-1, *[1] * (new.dim() - 1)), new, old)
-    parts = [_where(rows, *pair) for pair in zip(new, old, strict=True)]
-    return tuple(parts) if type(new) is tuple else type(new)(*parts)
+    return map_tensors(
+        lambda a, b: torch.where(rows.view(-1, *[1] * (a.dim() - 1)), a, b), new, old
+    )
 
 
 def _kumaraswamy(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return 1.0 - (1.0 - x.pow(a)).pow(b)
+    # By logarithms, as x^a may round to 1 where x is below 1: then the slope would be infinite.
+    return _rest(b * torch.log(_rest(a * torch.log(x))))
+
+
+def _rest(z: Tensor) -> Tensor:
+    """1 - e^z for z <= 0; value and slope keep their digits near 0 and far from it."""
+    return torch.where(z < -0.7, 1.0 - z.exp(), -torch.expm1(z.clamp_min(-0.7)))

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 from torch import Tensor
 
+from bbo_envs.errors import UnknownNameError
+
 if TYPE_CHECKING:
     from bbo_envs.hpo.build.recipe import Recipe
 
@@ -36,7 +38,14 @@ class StoredTable(NamedTuple):
 
 @cache
 def load_table(name: str) -> StoredTable:
-    """Reads a table that ships, such as ``"svm"``."""
+    """Reads a table that ships, such as ``"svm"``.
+
+    Raises:
+        UnknownNameError: If there is no such table.
+    """
+    names = [file.name.removesuffix(".json") for file in _FOLDER.iterdir() if "json" in file.name]
+    if name not in names:
+        raise UnknownNameError("table", name, names)
     data = gzip.decompress((_FOLDER / f"{name}.safetensors.gz").read_bytes())
     card = json.loads((_FOLDER / f"{name}.json").read_text())
     return StoredTable(safetensors.torch.load(data)["values"], card)

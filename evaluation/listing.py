@@ -1,0 +1,58 @@
+"""The catalogue of tasks as a table: for the terminal, and for the docs."""
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from bbo_envs.errors import UnknownNameError
+from bbo_envs.tasks import TASKS, Task
+
+HEADINGS = ("id", "d", "kind", "differentiable", "optimum", "source", "needs")
+
+
+def rows(family: str | None = None) -> list[tuple[str, ...]]:
+    """A row of text for every task, or for those of one family.
+
+    Raises:
+        UnknownNameError: If there is no such family.
+
+    Example:
+        >>> rows("gp")[0][:5]
+        ('BBO-GP-1d-v0', '1', 'gp', 'yes', 'unknown')
+    """
+    families = {task.family for task in TASKS.values()}
+    if family is not None and family not in families:
+        raise UnknownNameError("family", family, families)
+    return [_row(name, task) for name, task in TASKS.items() if family in (None, task.family)]
+
+
+def table(family: str | None = None) -> Table:
+    """The rows for the terminal."""
+    listed = Table(box=SIMPLE, caption=f"{len(rows(family))} tasks")
+    for heading in HEADINGS:
+        listed.add_column(heading, overflow="fold", no_wrap=heading == "id")
+    for row in rows(family):
+        listed.add_row(*row)
+    return listed
+
+
+def markdown() -> str:
+    """The rows as a Markdown table."""
+    body = [tuple(f"`{cell}`" if i == 0 else cell for i, cell in enumerate(row)) for row in rows()]
+    rule = (":--",) * len(HEADINGS)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (HEADINGS, rule, *body))
+
+
+def _row(name: str, task: Task) -> tuple[str, ...]:
+    words = {True: ("yes", "known"), False: ("no", "unknown"), None: ("by argument",) * 2}
+    dim = "by argument" if task.dim is None else str(task.dim)
+    needs = [f"[{task.extra}]"] if task.extra else []
+    needs += [f"{argument}=" for argument in task.needs]
+    return (
+        name,
+        dim,
+        task.family,
+        words[task.differentiable][0],
+        words[task.optimum][1],
+        task.source,
+        " ".join(needs),
+    )
