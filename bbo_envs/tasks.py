@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bbo_envs.functions.base import Functions
 from bbo_envs.families import gp_functions, scalable_functions, synthetic_functions
+from bbo_envs.functions.base import Functions
 from bbo_envs.functions.bbob import BBOB
 from bbo_envs.functions.bbob import FUNCTIONS as BBOB_FUNCTIONS
 from bbo_envs.functions.bbob_noisy import BBOBNoisy

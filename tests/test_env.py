@@ -4,12 +4,11 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from catalogue import FEW
 from gymnasium.error import NameNotFound, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import FlattenObservation
-
-from catalogue import FEW
 
 from bbo_envs import TASKS, BlackBoxEnv, Objective, Observation, Problem, QueryError
 

@@ -106,6 +106,12 @@ class BBOBNoisy(Functions):
         values = torch.tensor(y, dtype=self.dtype, device=self.device)
         return values, state._replace(noise=state.noise + 1)
 
+    def surface(self, state: BBOBNoisyState, points: Tensor) -> Tensor:
+        """Values with noise of their own at each point."""
+        native = self.native(state, points).double().cpu().numpy()
+        instances = state.instance.tolist() * len(points)
+        return torch.tensor(self._evaluate(instances, list(range(len(points))), native))
+
     def optimum(self, state: BBOBNoisyState) -> Tensor:
         """The minima f_opt ``[B]`` of the functions without noise."""
         noiseless = _NOISELESS[(self.number - 101) // 3]

@@ -1,0 +1,152 @@
+"""How many steps a second the environments make, beside CartPole in the same run.
+
+Run as ``python -m evaluation.speed RESULTS`` (``make bench``): prints a table and writes
+``RESULTS/speed.json``. Only the ratios say something about another machine.
+"""
+
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table as RichTable
+from torch.utils.benchmark import Timer
+
+from bbo_envs.functions.table import Table
+from bbo_envs.registration import make_problem
+
+BATCH, BUDGET = 1024, 100
+REFERENCE = "CartPole-v1"
+TASKS: dict[str, dict[str, Any]] = {
+    "BBO-GP-6d-v0": {},
+    "BBO-GP-6d-v0 (fourier)": {"sampler": "fourier"},
+    "BBO-Hartmann-6d-v0": {},
+    "BBO-Rastrigin-10d-v0": {},
+    "BBO-BBOB-f1-10d-v0": {},
+    "BBO-BBOB-f15-10d-v0": {},
+    "BBO-Repellers-6d-v0": {},
+    "BBO-HPO-SVM-3d-v0": {},
+    "BBO-HPO-MLP-5d-v0": {},
+}
+
+
+def measure() -> dict[str, Any]:
+    """Steps a second of a scalar environment and of a batch of 1,024, one thread.
+
+    Returns:
+        ``{"one": {task: steps}, "batch": {task: steps}, "lookups": cells, ...}``: medians of
+        blocks that last two seconds at least; episodes of 100 evaluations, resets included.
+        ``lookups`` are those of a table alone, in batches of 1,024.
+    """
+    torch.set_num_threads(1)
+    one, batch = {}, {}
+    for name, arguments in track({REFERENCE: {}, **TASKS}.items(), "measuring"):
+        task = name.split()[0]
+        budget = {} if task == REFERENCE else {"budget": BUDGET}
+        one[name] = _scalar(gymnasium.make(task, **budget, **arguments))
+        if task == REFERENCE:
+            batch[name] = _vector(
+                SyncVectorEnv(
+                    [lambda: gymnasium.make(REFERENCE)] * BATCH,
+                    autoreset_mode=AutoresetMode.SAME_STEP,
+                ),
+                steps=5,
+            )
+        else:
+            batch[name] = _vector(gymnasium.make_vec(task, BATCH, **budget, **arguments), BUDGET)
+    return {
+        "one": one,
+        "batch": batch,
+        "lookups": _lookups("BBO-HPO-SVM-3d-v0"),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+    }
+
+
+def rows(measured: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A row of text per task: steps a second and their ratio to CartPole's, for 1 and 1,024."""
+    made = []
+    for name in measured["one"]:
+        cells = [name]
+        for kind in ("one", "batch"):
+            steps = measured[kind][name]
+            cells += [f"{steps:,.0f}", f"{steps / measured[kind][REFERENCE]:.2f}"]
+        made.append(tuple(cells))
+    return made
+
+
+HEADINGS = ("environment", "steps/s, one", "× CartPole", "steps/s, 1,024", "× CartPole")
+
+
+def markdown(measured: dict[str, Any]) -> str:
+    """The table for the docs."""
+    rule = (":--", *("--:",) * 4)
+    lines = ["| " + " | ".join(row) + " |" for row in (HEADINGS, rule, *rows(measured))]
+    looked = f"A table alone: {measured['lookups'] / 1e6:.1f} million look-ups a second."
+    return "\n".join([*lines, "", looked])
+
+
+def _scalar(env: gymnasium.Env[Any, Any]) -> float:
+    env.action_space.seed(0)
+    action = env.action_space.sample()
+    env.reset(seed=0)
+
+    def episode() -> None:
+        env.reset()
+        for _ in range(BUDGET):
+            *_, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                env.reset()
+
+    return BUDGET / _seconds(episode)
+
+
+def _vector(envs: VectorEnv[Any, Any, Any], steps: int) -> float:
+    envs.action_space.seed(0)
+    actions = envs.action_space.sample()
+    envs.reset(seed=0)
+
+    def episode() -> None:
+        for _ in range(steps):
+            envs.step(actions)
+
+    return BATCH * steps / _seconds(episode)
+
+
+def _lookups(task: str) -> float:
+    functions = make_problem(task).functions
+    assert isinstance(functions, Table)
+    state = functions.sample(BATCH, torch.Generator().manual_seed(0))
+    x = torch.rand(BATCH, functions.dim, generator=torch.Generator().manual_seed(0))
+    return BATCH / _seconds(lambda: functions.evaluate(state, x))
+
+
+def _seconds(work: Any) -> float:
+    timer = Timer("work()", globals={"work": work}, num_threads=1)
+    return float(timer.blocked_autorange(min_run_time=2.0).median)
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    measured = measure()
+    shown = RichTable(title="Steps a second, one thread", box=None)
+    for heading in HEADINGS:
+        shown.add_column(heading, justify="left" if heading == "environment" else "right")
+    for row in rows(measured):
+        shown.add_row(*row)
+    console = Console(width=110)
+    console.print(shown)
+    console.print(f"Look-ups in a table: {measured['lookups'] / 1e6:.1f} million a second")
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "speed.json").write_text(json.dumps(measured, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
