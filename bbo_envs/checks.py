@@ -48,6 +48,7 @@ def check_queries(x: Tensor, dim: int) -> None:
         QueryError: If they have another number of coordinates, a NaN, or leave the cube.
 
     Example:
+        >>> import torch
         >>> check_queries(torch.tensor([[0.0, 1.0]]), dim=2)
     """
     if x.shape[-1:] != (dim,):

@@ -34,8 +34,9 @@ class FunctionDistribution(Protocol):
         dtype: Of its values, and of a problem's state.
         device: Likewise.
         prior_mean: An ordinary value: E[f(x)] over functions and uniform x, of the unperturbed
-            function where axes are perturbed, or the median where tails are heavy. It is the reference m_0 against which a first
-            evaluation counts as an improvement; agents never see it.
+            function where axes are perturbed, or the median where tails are heavy. It is the
+            reference m_0 against which a first evaluation counts as an improvement; agents never
+            see it.
     """
 
     dim: int

@@ -8,7 +8,7 @@ from bbo_envs.functions.classics import Scalable
 from bbo_envs.functions.gp import ExactGP, FourierGP
 from bbo_envs.functions.kernels import make_kernel
 from bbo_envs.functions.synthetic import Synthetic
-from bbo_envs.functions.transforms import perturbed
+from bbo_envs.functions.transformed import perturbed
 
 
 def gp_length_scale(dim: int) -> float:

@@ -8,7 +8,8 @@ import gymnasium
 
 from bbo_envs.env import BlackBoxEnv, BlackBoxVectorEnv
 from bbo_envs.errors import UnknownNameError
-from bbo_envs.functions.transforms import TRANSFORMS, Transform, Transformed
+from bbo_envs.functions.transformed import Transformed
+from bbo_envs.functions.transforms import TRANSFORMS, Transform
 from bbo_envs.problem import Problem
 from bbo_envs.tasks import TASKS
 

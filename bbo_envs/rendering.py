@@ -149,9 +149,8 @@ def _draw_parallel(axes: "Axes", scene: Scene) -> None:
     worst_first = (-scene.y).argsort(kind="stable")
     for rank, query in enumerate(worst_first):
         shade = (rank + 1) / len(worst_first)
-        axes.plot(
-            columns, scene.x[query], color=colormaps["viridis"](shade), alpha=0.3 + 0.5 * shade
-        )
+        colour = colormaps["viridis"](shade)
+        axes.plot(columns, scene.x[query], color=colour, alpha=0.3 + 0.5 * shade)
     if scene.incumbent is not None:
         axes.plot(columns, scene.x[scene.incumbent], color="crimson", linewidth=2.5)
     axes.set(ylim=(-0.02, 1.02), xlabel="coordinate", ylabel="x", xticks=columns)
@@ -162,15 +161,14 @@ def _draw_repellers(axes: "Axes", scene: Scene, repellers: Repellers) -> None:
     reward = repellers.reward(torch.from_numpy(_grid(across, up)).to(repellers.dtype))
     axes.contourf(across, up, reward.reshape(121, 161).numpy(), levels=12, cmap="Greens")
     if scene.incumbent is not None:
-        x = torch.from_numpy(scene.x[scene.incumbent][None])
+        best = torch.from_numpy(scene.x[scene.incumbent][None])
         with torch.no_grad():
-            path = repellers.trajectory(scene.state, x)[0].numpy()
-            placed = repellers.native(scene.state, x)[0].reshape(-1, 3).numpy()
+            path = repellers.trajectory(scene.state, best)[0].numpy()
+            placed = repellers.native(scene.state, best)[0].reshape(-1, 3).numpy()
         axes.plot(*path.T, "o-", color="crimson", markersize=3, linewidth=1)
         axes.plot(*path[0], "s", color="black", markersize=5)
-        axes.scatter(
-            placed[:, 1], placed[:, 2], s=30 + 400 * placed[:, 0], marker="X", color="navy"
-        )
+        strength, x, y = placed.T
+        axes.scatter(x, y, s=30 + 400 * strength, marker="X", color="navy")
     axes.set(xlim=(-8.0, 8.0), ylim=(-10.0, 2.0), xlabel="x", ylabel="y", aspect="equal")
 
 
@@ -223,9 +221,8 @@ def _text_bars(scene: Scene) -> list[list[str]]:
     cells = []
     for column in range(scene.functions.dim):
         bar = [["-"] * _WIDTH]
-        _mark(
-            bar, scene, np.zeros(len(scene.x), dtype=np.int64), _places(scene.x[:, column], _WIDTH)
-        )
+        line = np.zeros(len(scene.x), dtype=np.int64)
+        _mark(bar, scene, line, _places(scene.x[:, column], _WIDTH))
         cells.append([f"x{column + 1}".rjust(4) + " |", *bar[0], "|"])
     return cells
 

@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "score": score_command,
             },
             prog="bbo",
-            description="Learned black-box optimisers and their tasks: list, train, score, compare.",
+            description="Learned black-box optimisers and their tasks: list, train, compare.",
             args=arguments,
         )
     except _USER_ERRORS as error:

@@ -48,9 +48,8 @@ def measure() -> dict[str, Any]:
     one, batch = {}, {}
     for name, arguments in track({REFERENCE: {}, **TASKS}.items(), "measuring"):
         task = name.split()[0]
-        budget = {} if task == REFERENCE else {"budget": BUDGET}
-        one[name] = _scalar(gymnasium.make(task, **budget, **arguments))
         if task == REFERENCE:
+            one[name] = _scalar(gymnasium.make(task))
             batch[name] = _vector(
                 SyncVectorEnv(
                     [lambda: gymnasium.make(REFERENCE)] * BATCH,
@@ -59,7 +58,9 @@ def measure() -> dict[str, Any]:
                 steps=5,
             )
         else:
-            batch[name] = _vector(gymnasium.make_vec(task, BATCH, **budget, **arguments), BUDGET)
+            arguments = {"budget": BUDGET, **arguments}
+            one[name] = _scalar(gymnasium.make(task, **arguments))
+            batch[name] = _vector(gymnasium.make_vec(task, BATCH, **arguments), BUDGET)
     return {
         "one": one,
         "batch": batch,

@@ -12,7 +12,7 @@ from bbo_envs.functions.bbob import BBOB, FUNCTIONS
 from bbo_envs.functions.bbob_formulas import rugged
 from bbo_envs.functions.bbob_instances import gaussians
 from bbo_envs.functions.bbob_noisy import BBOBNoisy, BBOBNoisyState
-from bbo_envs.functions.transforms import perturbed
+from bbo_envs.functions.transformed import perturbed
 
 DIMS = (2, 3, 5, 10, 20, 40)
 INSTANCES = (1, 2, 3, 7, 15, 1001)

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import qmc
 
 from bbo_envs.functions.classics import CLASSICS, Michalewicz, Schwefel, StyblinskiTang
-from bbo_envs.functions.transforms import perturbed
+from bbo_envs.functions.transformed import perturbed
 
 BOXED = {"Michalewicz", "Schwefel"}  # defined on their box only
 IN_BOTORCH = sorted(set(CLASSICS) - {"Schwefel", "Sphere", "Zakharov"})

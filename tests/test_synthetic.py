@@ -9,7 +9,7 @@ from botorch.test_functions import Hartmann as BotorchHartmann
 from scipy.stats import qmc
 
 from bbo_envs.functions.synthetic import Branin, GoldsteinPrice, Hartmann3, Hartmann6
-from bbo_envs.functions.transforms import perturbed
+from bbo_envs.functions.transformed import perturbed
 
 FUNCTIONS = [Branin, GoldsteinPrice, Hartmann3, Hartmann6]
 

@@ -244,7 +244,7 @@ def test_a_table_keeps_its_optimum_and_its_cube():
 
 
 def test_draws_that_never_keep_a_minimiser_are_an_error_and_not_a_hang(monkeypatch):
-    monkeypatch.setattr(t, "_MOST_DRAWS", 20)
+    monkeypatch.setattr("bbo_envs.functions.transformed._MOST_DRAWS", 20)
     with pytest.raises(ValueError, match="20 draws left no minimiser of Branin"):
         Transformed(Branin(), [t.Scale(0.01, 0.01)]).sample(2, seeded())
 

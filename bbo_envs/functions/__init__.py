@@ -18,7 +18,7 @@ from bbo_envs.functions.synthetic import (
     Hartmann6,
     Synthetic,
 )
-from bbo_envs.functions.transforms import Transformed, perturbed
+from bbo_envs.functions.transformed import Transformed, perturbed
 
 __all__ = [
     "RBF",

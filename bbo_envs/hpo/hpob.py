@@ -1,16 +1,16 @@
 """HPO-B: stored evaluations of hyper-parameters on OpenML, and surrogates fitted to them."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bbo_envs.errors import UnknownNameError, require_extra
-from bbo_envs.functions.base import Functions, sobol_points
+from bbo_envs.functions.base import sobol_points
+from bbo_envs.hpo.datasets import DatasetState, OneOfDatasets, chosen, read_object
 
 if TYPE_CHECKING:
     from xgboost import Booster
@@ -23,33 +23,6 @@ _SPLITS = {
 }
 _AT_ONCE = 2**24  # distances, 128 MiB of them
 _SOURCE = "see https://github.com/machinelearningnuremberg/HPO-B for the archives to download"
-
-
-class DatasetState(NamedTuple):
-    """State of ``OneOfDatasets``.
-
-    Attributes:
-        dataset: ``[B]`` int64: which of the data sets each row is about.
-    """
-
-    dataset: Tensor
-
-
-class OneOfDatasets(Functions):
-    """Base of distributions in which a function is one of several data sets, drawn uniformly."""
-
-    differentiable = False
-
-    def __init__(self, datasets: int, dtype: torch.dtype, device: torch.device | str) -> None:
-        self._datasets = datasets
-        self.dtype = dtype
-        self.device = torch.device(device)
-
-    def sample(self, batch: int, generator: torch.Generator) -> DatasetState:
-        dataset = torch.randint(
-            self._datasets, (batch,), generator=generator, device=generator.device
-        )
-        return DatasetState(dataset.to(self.device))
 
 
 class HPOB(OneOfDatasets):
@@ -79,7 +52,7 @@ class HPOB(OneOfDatasets):
         ValueError: If the file is not of HPO-B's format.
 
     Example:
-        >>> import tempfile
+        >>> import json, tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> entry = {"X": [[0.1, 0.2], [0.9, 0.8], [0.5, 0.5]], "y": [[0.6], [0.8], [0.7]]}
         >>> data = {"5970": {"37": entry}}
@@ -169,7 +142,7 @@ class HPOBSurrogate(OneOfDatasets):
         ValueError: If a file is not of HPO-B's format.
 
     Example:
-        >>> import tempfile, xgboost
+        >>> import json, tempfile, xgboost
         >>> folder = Path(tempfile.mkdtemp())
         >>> data = xgboost.DMatrix([[0.1, 0.2], [0.9, 0.8]], [0.6, 0.8])
         >>> settings = {"min_child_weight": 0, "lambda": 0, "eta": 1}
@@ -228,45 +201,6 @@ class HPOBSurrogate(OneOfDatasets):
         accuracy = torch.from_numpy(self._boosters[dataset].predict(matrix)).double()
         low, high = self._ranges[dataset]
         return 1.0 - ((accuracy - low) / (high - low)).clamp(0.0, 1.0)
-
-
-def read_object(path: Path, source: str) -> dict[str, Any]:
-    """Reads a JSON object from a file.
-
-    Raises:
-        FileNotFoundError: If there is no such file; the message ends with its ``source``.
-        ValueError: If it is not a JSON object.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; {source}")
-    try:
-        data = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); download it again") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"{path} must hold a JSON object, got a {type(data).__name__}")
-    return data
-
-
-def chosen(kind: str, names: str | Sequence[str], known: Iterable[str]) -> list[str]:
-    """One name, or several, as a list of known ones.
-
-    Raises:
-        UnknownNameError: If one is not known.
-        ValueError: If there is none.
-
-    Example:
-        >>> chosen("data set", "car", ["car", "kc1"])
-        ['car']
-    """
-    known = list(known)
-    names = [names] if isinstance(names, str) else list(names)
-    if not names:
-        raise ValueError(f"name at least one {kind}: {', '.join(known)}")
-    for name in names:
-        if name not in known:
-            raise UnknownNameError(kind, name, known)
-    return names
 
 
 def _table(where: str, entry: Any) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bbo_envs.errors import UnknownNameError, require_extra
 from bbo_envs.functions.table import Table
-from bbo_envs.hpo.hpob import chosen
+from bbo_envs.hpo.datasets import chosen
 from bbo_envs.space import Categorical, Ordinal, Space
 
 

@@ -96,8 +96,9 @@ def expected_best(values: NDArray[np.float64], draws: int) -> float:
     The k-th lowest of n is the minimum with probability C(n - k, draws - 1) / C(n, draws).
 
     Example:
-        >>> expected_best(np.array([3.0, 1.0, 2.0]), 2)  # {1, 2}, {1, 3}, {2, 3}: (1 + 1 + 2) / 3
-        1.3333333333333333
+        >>> best = expected_best(np.array([3.0, 1.0, 2.0]), 2)  # of {1, 2}, {1, 3} and {2, 3}
+        >>> round(best, 9)
+        1.333333333
     """
     ordered = np.sort(values)
     n = len(ordered)

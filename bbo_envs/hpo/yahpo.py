@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bbo_envs.errors import UnknownNameError, require_extra
 from bbo_envs.functions.base import sobol_points
-from bbo_envs.hpo.hpob import DatasetState, OneOfDatasets, chosen, read_object
+from bbo_envs.hpo.datasets import DatasetState, OneOfDatasets, chosen, read_object
 from bbo_envs.space import Categorical, Float, Integer, Parameter, Space
 
 _SOURCE = "get https://github.com/slds-lmu/yahpo_data, release v1.0 or v1.0.1"
