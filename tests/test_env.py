@@ -105,6 +105,11 @@ def test_unseeded_resets_draw_new_functions():
         ("BBO-GP-3d-v0", {"sampler": "fourier", "noise": 0.3}),
         ("BBO-GP-3d-v0", {"workers": 3}),
         ("BBO-Branin-2d-v0", {"perturb": True, "workers": 2}),
+        ("BBO-Ackley-3d-v0", {"transforms": {"rotate": {}, "warp_values": {}, "noise": {}}}),
+        ("BBO-BBOB-v0", {"function": 21, "dim": 3, "instance": [1, 2, 3]}),
+        ("BBO-BBOBNoisy-v0", {"function": 107}),
+        ("BBO-Repellers-6d-v0", {"process_noise": 0.02}),
+        ("BBO-HPO-MLP-5d-v0", {"repetition": "random", "dataset": ["car", "kc1"]}),
     ],
 )
 def test_a_row_of_the_vector_env_is_the_scalar_env(task, arguments):

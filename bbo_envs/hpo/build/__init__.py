@@ -1,0 +1,1 @@
+"""How the exhaustive tables that ship are computed: ``python -m bbo_envs.hpo.build --help``."""
