@@ -24,6 +24,23 @@ def positive_integer(name: str, value: SupportsIndex) -> int:
     return value.__index__()
 
 
+def integer_between(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """Returns a value as an integer in [low, high].
+
+    Raises:
+        ValueError: If it is not one.
+
+    Example:
+        >>> integer_between("function", 24, 1, 24)
+        24
+    """
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name} must be an integer {limits}, got {value!r}")
+    return int(value)
+
+
 def number_between(name: str, value: Any, low: float, high: float = math.inf) -> float:
     """Returns a value as a finite number in [low, high].
 

@@ -15,10 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from bbo_envs.checks import positive_integer
-from bbo_envs.core import Observation, map_tensors
+from bbo_envs.core import Observation
 from bbo_envs.errors import QueryError
 from bbo_envs.problem import Problem, ProblemState
-from bbo_envs.rendering import RENDER_MODES, Scene, check_render_mode, render
+from bbo_envs.rendering import RENDER_MODES, Episode, check_render_mode, render
+from bbo_envs.seeds import EnvironmentSeeds
 
 _NOT_RESET = "call reset() before step()"
 
@@ -63,7 +64,8 @@ class BlackBoxEnv(gymnasium.Env[Any, NDArray[Any]]):
     def __init__(self, problem: Problem, render_mode: str | None = None) -> None:
         self.render_mode = check_render_mode(render_mode)
         self.problem = problem
-        self._shown: list[Observation] = []
+        self._seeds: EnvironmentSeeds | None = None
+        self._episode = Episode()
         self.action_space = problem.space
         self.observation_space = observation_space(problem.functions.dim)
         self._state: ProblemState | None = None
@@ -71,10 +73,15 @@ class BlackBoxEnv(gymnasium.Env[Any, NDArray[Any]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Draws a new function; the same one whenever the seed is the same."""
+        """Draws a new function; the same one whenever the seed is the same.
+
+        Seeds below 2**31, or none, are for training, others for evaluation: see ``bbo_envs.seeds``.
+        """
         super().reset(seed=seed)
-        self._state, observation = self.problem.reset(1, torch_generator(self.np_random))
-        self._shown = []
+        if seed is not None or self._seeds is None:
+            self._seeds = EnvironmentSeeds(self.np_random, seed)
+        self._state, observation = self.problem.reset(1, self._seeds.next())
+        self._episode = Episode()
         return _rows(_to_numpy(observation))[0], _first_row(_info(self._state))
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -89,10 +96,11 @@ class BlackBoxEnv(gymnasium.Env[Any, NDArray[Any]]):
             raise ResetNeeded(_NOT_RESET)
         queries = _queries(action, self.action_space.shape).unsqueeze(0)
         with torch.no_grad():
-            native = self.problem.functions.native(self._state.function, queries)
+            before = self._state.function
+            native = self.problem.functions.native(before, queries)
             self._state, observation, step = self.problem.step(self._state, queries)
         if self.render_mode is not None:
-            self._shown.append(observation)
+            self._episode.add(self.problem, before, queries, (observation, *step.late))
         info = _info(self._state) | {"x_native": native.numpy().copy()}
         row = _rows(_to_numpy(observation))[0]
         return row, step.reward.item(), step.done, False, _first_row(info)
@@ -103,7 +111,7 @@ class BlackBoxEnv(gymnasium.Env[Any, NDArray[Any]]):
         Raises:
             ResetNeeded: Before the first reset.
         """
-        return _render(self.problem, self.render_mode, self._state, self._shown, rows=1)[0]
+        return _render(self.problem, self.render_mode, self._state, self._episode, rows=1)[0]
 
 
 class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
@@ -141,8 +149,8 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self.single_observation_space = observation_space(problem.functions.dim)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self._rows: Sequence[np.random.Generator | None] = []
-        self._shown: list[Observation] = []
+        self._rows: Sequence[EnvironmentSeeds | None] = []
+        self._episode = Episode()
         self._state: ProblemState | None = None
 
     def reset(
@@ -170,10 +178,10 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             )
         old = self._rows or [None] * self.num_envs
         self._rows = [
-            seeding.np_random(row_seed)[0]
-            if generator is None or row_seed is not None
-            else generator
-            for generator, row_seed in zip(old, seeds, strict=True)
+            EnvironmentSeeds(seeding.np_random(row_seed)[0], row_seed)
+            if row is None or row_seed is not None
+            else row
+            for row, row_seed in zip(old, seeds, strict=True)
         ]
         self._state, observation = self._draw()
         return observation, self._with_masks(_info(self._state))
@@ -186,10 +194,11 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             raise ResetNeeded(_NOT_RESET)
         queries = _queries(actions, self.action_space.shape)
         with torch.no_grad():
-            native = self.problem.functions.native(self._state.function, queries)
+            before = self._state.function
+            native = self.problem.functions.native(before, queries)
             self._state, result, step = self.problem.step(self._state, queries)
         if self.render_mode is not None:
-            self._shown.append(result)
+            self._episode.add(self.problem, before, queries, (result, *step.late))
         observation = _to_numpy(result)
         info = self._with_masks(_info(self._state) | {"x_native": native.numpy().copy()})
         if step.done:
@@ -203,16 +212,17 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     def render(self) -> tuple[Any, ...]:
         """Draws every row's episode so far.
 
+        The step that ends the episodes has begun the next ones, so that a finished episode is
+        drawn by the scalar environment only.
+
         Raises:
             ResetNeeded: Before the first reset.
         """
-        return _render(self.problem, self.render_mode, self._state, self._shown, self.num_envs)
+        return _render(self.problem, self.render_mode, self._state, self._episode, self.num_envs)
 
     def _draw(self) -> tuple[ProblemState, Observation]:
-        state, observation = self.problem.reset_rows(
-            [torch_generator(row) for row in self._rows if row]
-        )
-        self._shown = []
+        state, observation = self.problem.reset_rows([row.next() for row in self._rows if row])
+        self._episode = Episode()
         return state, _to_numpy(observation)
 
     def _with_masks(self, info: dict[str, Any]) -> dict[str, Any]:
@@ -221,35 +231,15 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         return info | {f"_{key}": np.ones(self.num_envs, dtype=np.bool_) for key in info}
 
 
-def torch_generator(random: np.random.Generator) -> torch.Generator:
-    """A torch generator seeded from a numpy one, which moves on by one draw."""
-    return torch.Generator().manual_seed(int(random.integers(2**63 - 1)))
-
-
 def _render(
-    problem: Problem,
-    mode: str | None,
-    state: ProblemState | None,
-    shown: Sequence[Observation],
-    rows: int,
+    problem: Problem, mode: str | None, state: ProblemState | None, episode: Episode, rows: int
 ) -> tuple[Any, ...]:
     """A picture of each row; None where there is no render mode."""
     if state is None:
         raise ResetNeeded("call reset() before render()")
     if mode is None:
         return (None,) * rows
-    scenes = []
-    for row in range(rows):
-        came_back = [seen for seen in shown if seen.o[row]]
-        x = [seen.x[row].double().numpy() for seen in came_back]
-        scenes.append(
-            Scene(
-                problem.functions,
-                map_tensors(lambda part, row=row: part[row : row + 1], state.function),
-                np.array(x).reshape(-1, problem.functions.dim),
-                np.array([seen.y[row].item() for seen in came_back]),
-            )
-        )
+    scenes = (episode.scene(problem.functions, state.function, row) for row in range(rows))
     return tuple(render(mode, scene) for scene in scenes)
 
 

@@ -59,11 +59,13 @@ class StepInfo(NamedTuple):
         value: ``[B]`` the noise-free f at the query just asked.
         reward: ``[B]`` for the evaluations that came back in this step.
         done: Whether this was the last evaluation of the budget.
+        late: What came back after the step's own observation: at the end, from the other workers.
     """
 
     value: Tensor
     reward: Tensor
     done: bool
+    late: tuple[Observation, ...] = ()
 
 
 class _Returned(NamedTuple):
@@ -208,13 +210,15 @@ class Problem:
         if state.t >= self.workers:
             state, returned = _wait_for_first(state)
             state, reward = self._settle(state, returned)
-            observation = Observation(returned.x, returned.y, torch.ones_like(returned.y))
+            observation = _seen(returned)
+        late = []
         if done:
             for _ in range(min(self.workers - 1, self.budget)):
                 state, returned = _wait_for_first(state)
                 state, more = self._settle(state, returned)
                 reward = reward + more
-        return state, observation, StepInfo(f, reward, done)
+                late.append(_seen(returned))
+        return state, observation, StepInfo(f, reward, done, tuple(late))
 
     def _settle(self, state: ProblemState, returned: _Returned) -> tuple[ProblemState, Tensor]:
         """Updates the incumbent with one evaluation per row, and rewards it."""
@@ -258,6 +262,10 @@ def _check_values(f: Tensor, x: Tensor) -> None:
             "a finite number is expected; return a large finite value for a failed evaluation. "
             "The evaluations before this one are kept"
         )
+
+
+def _seen(returned: _Returned) -> Observation:
+    return Observation(returned.x, returned.y, torch.ones_like(returned.y))
 
 
 def _wait_for_first(state: ProblemState) -> tuple[ProblemState, _Returned]:

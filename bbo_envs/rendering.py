@@ -4,6 +4,7 @@ One and two dimensions show the function itself, the repellers their map; beyond
 parallel-coordinates view shows the queries. matplotlib is imported when the first one is drawn.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,14 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.text import Text
+from torch import Tensor
 
-from bbo_envs.core import FunctionDistribution
+from bbo_envs.core import FunctionDistribution, Observation, map_tensors
 from bbo_envs.errors import require_extra
 from bbo_envs.functions.base import Functions
 from bbo_envs.functions.repellers import Repellers
+from bbo_envs.functions.transformed import Transformed
+from bbo_envs.problem import Problem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,12 +43,14 @@ class Scene:
         state: Its state, of one row.
         x: ``[t, d]`` the queries that came back, in the order in which they did.
         y: ``[t]`` their values.
+        trace: ``[steps, 2]`` what ``Functions.trace`` gave for the incumbent, if anything.
     """
 
     functions: FunctionDistribution
     state: Any
     x: NDArray[np.float64]
     y: NDArray[np.float64]
+    trace: NDArray[np.float64] | None = None
 
     @property
     def incumbent(self) -> int | None:
@@ -64,6 +70,56 @@ class Scene:
         with torch.no_grad():
             values = self.functions.surface(self.state, torch.from_numpy(points))
         return None if values is None else values.double().cpu().numpy()
+
+
+class Episode:
+    """What has been asked and what came back since the last reset, of all rows."""
+
+    def __init__(self) -> None:
+        self.asked: list[Tensor] = []
+        self.traces: list[Tensor | None] = []
+        self.came_back: list[Observation] = []
+
+    def add(
+        self, problem: Problem, function: Any, x: Tensor, came_back: Sequence[Observation]
+    ) -> None:
+        """Takes in a step.
+
+        Args:
+            problem: The task.
+            function: State of its functions before the step.
+            x: ``[B, d]`` what was asked.
+            came_back: What the step returned, and what came back late.
+        """
+        functions = problem.functions
+        self.asked.append(x)
+        with torch.no_grad():
+            traced = functions.trace(function, x) if isinstance(functions, Functions) else None
+        self.traces.append(traced)
+        self.came_back.extend(came_back)
+
+    def scene(self, functions: FunctionDistribution, function: Any, row: int) -> Scene:
+        """What a picture shows of one row.
+
+        Args:
+            functions: The distribution.
+            function: Its state now.
+            row: Which row.
+        """
+        seen = [(o.x[row], o.y[row].item()) for o in self.came_back if o.o[row]]
+        trace = None
+        if seen:
+            best, _ = min(seen, key=lambda pair: pair[1])
+            when = next(t for t, x in enumerate(self.asked) if torch.equal(x[row].to(best), best))
+            traced = self.traces[when]
+            trace = None if traced is None else traced[row].double().cpu().numpy()
+        return Scene(
+            functions,
+            map_tensors(lambda part: part[row : row + 1], function),
+            np.array([x.double().cpu().numpy() for x, _ in seen]).reshape(-1, functions.dim),
+            np.array([y for _, y in seen]),
+            trace,
+        )
 
 
 def render(mode: str, scene: Scene) -> NDArray[np.uint8] | str:
@@ -97,8 +153,10 @@ def figure(scene: Scene) -> "Figure":
     made = Figure(figsize=(_PIXELS / _DPI, _PIXELS / _DPI), dpi=_DPI, layout="constrained")
     axes = made.add_subplot()
     axes.set_title(scene.title, fontsize="medium")
-    if isinstance(scene.functions, Repellers):
-        _draw_repellers(axes, scene, scene.functions)
+    bare = scene.functions.functions if isinstance(scene.functions, Transformed) else None
+    repellers = bare or scene.functions
+    if isinstance(repellers, Repellers):
+        _draw_repellers(axes, scene, repellers)
     elif scene.functions.dim == 1:
         _draw_curve(axes, scene)
     elif scene.functions.dim == 2:
@@ -144,6 +202,7 @@ def _draw_contours(axes: "Axes", scene: Scene) -> None:
 
 def _draw_parallel(axes: "Axes", scene: Scene) -> None:
     from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
 
     columns = np.arange(1, scene.functions.dim + 1)
     worst_first = (-scene.y).argsort(kind="stable")
@@ -153,21 +212,19 @@ def _draw_parallel(axes: "Axes", scene: Scene) -> None:
         axes.plot(columns, scene.x[query], color=colour, alpha=0.3 + 0.5 * shade)
     if scene.incumbent is not None:
         axes.plot(columns, scene.x[scene.incumbent], color="crimson", linewidth=2.5)
-    axes.set(ylim=(-0.02, 1.02), xlabel="coordinate", ylabel="x", xticks=columns)
+    axes.set(ylim=(-0.02, 1.02), xlabel="coordinate", ylabel="x")
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
 
 
 def _draw_repellers(axes: "Axes", scene: Scene, repellers: Repellers) -> None:
     across, up = np.linspace(-8.0, 8.0, 161), np.linspace(-10.0, 2.0, 121)
     reward = repellers.reward(torch.from_numpy(_grid(across, up)).to(repellers.dtype))
     axes.contourf(across, up, reward.reshape(121, 161).numpy(), levels=12, cmap="Greens")
-    if scene.incumbent is not None:
-        best = torch.from_numpy(scene.x[scene.incumbent][None])
-        with torch.no_grad():
-            path = repellers.trajectory(scene.state, best)[0].numpy()
-            placed = repellers.native(scene.state, best)[0].reshape(-1, 3).numpy()
-        axes.plot(*path.T, "o-", color="crimson", markersize=3, linewidth=1)
-        axes.plot(*path[0], "s", color="black", markersize=5)
-        strength, x, y = placed.T
+    if scene.incumbent is not None and scene.trace is not None:
+        best = torch.from_numpy(scene.x[[scene.incumbent]])
+        strength, x, y = scene.functions.native(scene.state, best).reshape(-1, 3).numpy().T
+        axes.plot(*scene.trace.T, "o-", color="crimson", markersize=3, linewidth=1)
+        axes.plot(*scene.trace[0], "s", color="black", markersize=5)
         axes.scatter(x, y, s=30 + 400 * strength, marker="X", color="navy")
     axes.set(xlim=(-8.0, 8.0), ylim=(-10.0, 2.0), xlabel="x", ylabel="y", aspect="equal")
 

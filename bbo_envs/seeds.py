@@ -6,11 +6,18 @@ PyTorch's CPU generator keeps the low 32 bits of a seed. They are shared out as 
 - optimisers under evaluation, for their own randomness, from 2**30;
 - functions under evaluation, from 2**31: the seeds of every suite.
 
+An environment keeps to the same rule. ``env.reset(seed=2**31 + k)`` draws the evaluation function
+numbered k, the one that ``function_generator(k)`` draws, and the resets without a seed that follow
+go on among those of evaluation. An environment that was given a lower seed, or none, draws from
+those of training.
+
 Where a family has numbered instances, these are split too: BBOB's 1 to 1000 are for evaluation, its
 1001 to 2000 for training. A published function without random changes, or a single table, has one
-instance only: train on its perturbed forms, or on other data sets.
+instance only: there, seeds stand for repetitions of the optimiser. Train on perturbed forms, or on
+other data sets.
 """
 
+import numpy as np
 import torch
 
 AGENT_SEED = 2**30
@@ -35,3 +42,31 @@ def function_generator(number: int) -> torch.Generator:
 def agent_generator(number: int) -> torch.Generator:
     """An optimiser's own randomness under evaluation, on the function with this number."""
     return torch.Generator().manual_seed(AGENT_SEED + number)
+
+
+class EnvironmentSeeds:
+    """The generators of an environment's functions, reset by reset.
+
+    Args:
+        random: The environment's own source of randomness, for resets without a seed.
+        seed: What the environment was seeded with; None if it was not.
+
+    Example:
+        >>> seeds = EnvironmentSeeds(np.random.default_rng(0), FUNCTION_SEED + 5)
+        >>> seeds.next().initial_seed() == function_generator(5).initial_seed()
+        True
+    """
+
+    def __init__(self, random: np.random.Generator, seed: int | None) -> None:
+        self._random = random
+        self._evaluation = seed is not None and seed >= FUNCTION_SEED
+        self._first = seed % FUNCTION_SEED if seed is not None and self._evaluation else None
+
+    def next(self) -> torch.Generator:
+        """The generator of the next function."""
+        if self._first is not None:
+            number, self._first = self._first, None
+            return function_generator(number)
+        if self._evaluation:
+            return function_generator(int(self._random.integers(FUNCTION_SEED)))
+        return torch.Generator().manual_seed(int(self._random.integers(AGENT_SEED)))

@@ -264,7 +264,17 @@ class Space:
     def _checked(self, x: Tensor) -> Tensor:
         if not x.is_floating_point():
             raise QueryError(f"points must be floating-point tensors, got {x.dtype}: x.double()")
-        check_queries(x, self.dim)
+        try:
+            check_queries(x, self.dim)
+        except QueryError as error:
+            if x.shape[-1:] != (self.dim,):
+                raise
+            inside = ((x >= 0.0) & (x <= 1.0)).reshape(-1, self.dim).all(0)
+            name = self.names[int((~inside).int().argmax())]
+            raise QueryError(
+                f"parameter {name!r} has a coordinate outside [0, 1] in {x.tolist()}; points are in "
+                "the unit cube, and encode() gives those of values"
+            ) from error
         return x.double()
 
     def _on(self, device: torch.device) -> Axis[Tensor]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bbo_envs.errors import UnknownNameError, require_extra
 from bbo_envs.space import Space
-from bbo_envs.space_parameters import Categorical, Float, Integer, Ordinal, Parameter
+from bbo_envs.space_parameters import Categorical, Float, Integer, Ordinal, Parameter, named
 
 if TYPE_CHECKING:
     from ConfigSpace import ConfigurationSpace
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _KINDS = {kind.__name__: kind for kind in (Float, Integer, Categorical, Ordinal)}
 _PLAIN = (str, int, float, type(None))
 _DECIMALS = 13  # to which ConfigSpace rounds the ends of floats
+_MOST_LEVELS = 10_000
 
 
 def to_json(space: Space) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def from_configspace(configspace: "ConfigurationSpace") -> Space:
             f"a Space cannot forbid values ({clause}); remove the clause, and return a large value "
             "where it holds"
         )
-    return Space({name: _from_hyperparameter(h) for name, h in configspace.items()})
+    return Space({name: named(name, _from_hyperparameter, h) for name, h in configspace.items()})
 
 
 def to_optuna(space: Space) -> "dict[str, BaseDistribution]":
@@ -137,7 +138,9 @@ def from_optuna(distributions: "Mapping[str, BaseDistribution]") -> Space:
         Space({'width': Ordinal(levels=(16, 32, 48))})
     """
     require_extra("Optuna import", "baselines", "optuna")
-    return Space({name: _from_distribution(name, d) for name, d in distributions.items()})
+    return Space(
+        {name: named(name, _from_distribution, name, d) for name, d in distributions.items()}
+    )
 
 
 def _record(name: str, parameter: Parameter) -> dict[str, Any]:
@@ -160,7 +163,7 @@ def _from_record(record: Mapping[str, Any]) -> Parameter:
     name, kind = fields.pop("name"), fields.pop("kind")
     if kind not in _KINDS:
         raise UnknownNameError(f"kind of parameter {name!r}", kind, _KINDS)
-    return _KINDS[kind](**fields)
+    return named(name, _KINDS[kind], **fields)
 
 
 def _hyperparameter(name: str, parameter: Parameter) -> "Hyperparameter[Any, Any]":
@@ -238,6 +241,12 @@ def _from_distribution(name: str, given: "BaseDistribution") -> Parameter:
     if isinstance(given, IntDistribution):
         if given.step == 1 and not given.single():
             return Integer(given.low, given.high, given.log)
+        count = (given.high - given.low) // given.step + 1
+        if count > _MOST_LEVELS:
+            raise ValueError(
+                f"{count} steps are more levels than the {_MOST_LEVELS} that an Ordinal may have; "
+                "give a larger step, or a step of 1"
+            )
         return Ordinal(range(given.low, given.high + 1, given.step))
     if given.single():
         return Ordinal([given.low])

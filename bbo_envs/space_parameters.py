@@ -3,7 +3,7 @@
 import math
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -258,19 +258,34 @@ def make_parameter(name: str, given: Any) -> Parameter:
         raise ValueError(f"the names of parameters must be non-empty strings, got {name!r}")
     if isinstance(given, Parameter):
         return given
-    try:
-        if isinstance(given, list):
-            return Categorical(given)
-        if isinstance(given, tuple) and len(given) >= 2 and given[2:] in ((), ("log",)):
-            low, high = given[:2]
-            kind = Integer if _is_integer(low) and _is_integer(high) else Float
-            return kind(low, high, log=len(given) == 3)
-    except ValueError as error:
-        raise ValueError(f"parameter {name!r}: {error}") from error
+    if isinstance(given, list):
+        return named(name, Categorical, given)
+    if isinstance(given, tuple) and len(given) >= 2 and given[2:] in ((), ("log",)):
+        low, high = given[:2]
+        kind = Integer if _is_integer(low) and _is_integer(high) else Float
+        return named(name, kind, low, high, log=len(given) == 3)
     raise ValueError(
         f"parameter {name!r} must be (low, high), (low, high, 'log'), a list of choices, or a "
         f"Float, Integer, Categorical or Ordinal; got {given!r}"
     )
+
+
+def named(name: str, make: Callable[..., Parameter], *given: Any, **more: Any) -> Parameter:
+    """Makes a parameter; what is wrong with it is told with its name.
+
+    Raises:
+        ValueError: If ``make`` raises one.
+
+    Example:
+        >>> named("layers", Integer, 1, 8)
+        Integer(low=1, high=8, log=False)
+    """
+    try:
+        return make(*given, **more)
+    except ValueError as error:
+        if repr(name) in str(error):
+            raise
+        raise ValueError(f"parameter {name!r}: {error}") from error
 
 
 def _is_number(value: Any) -> bool:

@@ -1,19 +1,23 @@
 """Suites: named lists of tasks with arguments and seeds, so that a benchmark names one word."""
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from bbo_envs.errors import UnknownNameError
+from bbo_envs.functions.bbob import DIMS as BBOB_DIMS
+from bbo_envs.hpo import shipped_table
+from bbo_envs.hpo.simple import DATASETS, simple_table
 from bbo_envs.seeds import evaluation_seeds
+from bbo_envs.tasks import TASKS
 
 _SEEDS = evaluation_seeds(100)
 _QUICK_SEEDS = evaluation_seeds(10)
-_BBOB_DIMS = (2, 3, 5, 10, 20, 40)
 _BBOB_INSTANCES = 15
 # Fourier features, so that a seed means the same function for every optimiser.
-_FOURIER = {"sampler": "fourier", "features": 1024}
+FOURIER = {"sampler": "fourier", "features": 1024}
 # Functions that are one and the same otherwise.
 _PERTURBED = {"perturb": True}
 
@@ -25,12 +29,17 @@ class TaskSpec:
     Attributes:
         id: As for ``gymnasium.make``.
         arguments: Likewise, without the budget.
-        seeds: For ``env.reset(seed=...)``; see ``bbo_envs.seeds`` for the rule.
+        seeds: For ``env.reset(seed=...)``; see ``bbo_envs.seeds`` for the rule. Where a task is one
+            and the same function, as a single table is, they are repetitions of the optimiser.
     """
 
     id: str
     arguments: dict[str, Any] = field(default_factory=dict)
     seeds: range = _SEEDS
+
+    def __post_init__(self) -> None:
+        """Takes a copy of the arguments, so that changing those of one task changes no other."""
+        object.__setattr__(self, "arguments", copy.deepcopy(self.arguments))
 
     @property
     def arguments_json(self) -> str:
@@ -62,7 +71,7 @@ def suite(name: str) -> list[TaskSpec]:
 
 def _paper() -> list[TaskSpec]:
     return [
-        *(TaskSpec(f"BBO-GP-{dim}d-v0", _FOURIER) for dim in (1, 3, 6, 9)),
+        *(TaskSpec(f"BBO-GP-{dim}d-v0", FOURIER) for dim in (1, 3, 6, 9)),
         *(
             TaskSpec(f"BBO-{name}-v0", _PERTURBED)
             for name in ("Branin-2d", "GoldsteinPrice-2d", "Hartmann-3d", "Hartmann-6d")
@@ -77,38 +86,28 @@ def _paper() -> list[TaskSpec]:
 def _bbob() -> list[TaskSpec]:
     return [
         TaskSpec(f"BBO-BBOB-f{function}-{dim}d-v0", {"instance": instance}, evaluation_seeds(1))
-        for dim in _BBOB_DIMS
+        for dim in BBOB_DIMS
         for function in range(1, 25)
         for instance in range(1, _BBOB_INSTANCES + 1)
     ]
 
 
 def _hpo() -> list[TaskSpec]:
-    from bbo_envs.hpo.simple import DATASETS
-
-    ids = {
-        "mlp": "BBO-HPO-MLP-5d-v0",
-        "fcnet": "BBO-HPO-FCNet-9d-v0",
-        "nasbench201": "BBO-HPO-NASBench201-6d-v0",
-    }
-    return [
-        *(
-            TaskSpec(f"BBO-HPO-{name}-v0")
-            for name in ("SVM-3d", "LDA-3d", "LogReg-4d", "ResNet-6d")
-        ),
-        *(
-            TaskSpec(ids[benchmark], {"dataset": dataset})
-            for benchmark, datasets in DATASETS.items()
-            for dataset in datasets
-        ),
+    own = [TaskSpec(name) for name, task in TASKS.items() if task.build is shipped_table]
+    published = [
+        TaskSpec(name, {"dataset": dataset})
+        for name, task in TASKS.items()
+        if task.build is simple_table
+        for dataset in DATASETS[task.fixed["benchmark"]]
     ]
+    return own + published
 
 
 def _quick() -> list[TaskSpec]:
     return [
-        TaskSpec("BBO-GP-2d-v0", _FOURIER, _QUICK_SEEDS),
+        TaskSpec("BBO-GP-2d-v0", FOURIER, _QUICK_SEEDS),
         TaskSpec("BBO-Branin-2d-v0", _PERTURBED, _QUICK_SEEDS),
-        TaskSpec("BBO-BBOB-f15-2d-v0", {}, _QUICK_SEEDS),
+        TaskSpec("BBO-BBOB-f15-2d-v0", {"instance": list(range(1, 11))}, _QUICK_SEEDS),
         TaskSpec("BBO-Repellers-6d-v0", {}, _QUICK_SEEDS),
         TaskSpec("BBO-HPO-SVM-3d-v0", {}, _QUICK_SEEDS),
     ]

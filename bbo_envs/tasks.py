@@ -8,6 +8,7 @@ from typing import Any
 from bbo_envs.families import gp_functions, scalable_functions, synthetic_functions
 from bbo_envs.functions.base import Functions
 from bbo_envs.functions.bbob import BBOB
+from bbo_envs.functions.bbob import DIMS as BBOB_DIMS
 from bbo_envs.functions.bbob import FUNCTIONS as BBOB_FUNCTIONS
 from bbo_envs.functions.bbob_noisy import BBOBNoisy
 from bbo_envs.functions.classics import CLASSICS
@@ -28,7 +29,7 @@ class Task:
         build: Makes the function distribution.
         family: ``"gp"``, ``"synthetic"``, ``"bbob"``, ``"control"`` or ``"hpo"``.
         differentiable: Whether gradients pass from y to x; None where an argument decides.
-        optimum: Whether the minimum is known; None where an argument decides.
+        optimum: Whether the minimum is known.
         source: Where the functions come from.
         dim: The number of coordinates; None where an argument decides.
         fixed: Arguments of ``build`` that the id stands for.
@@ -40,7 +41,7 @@ class Task:
     build: Callable[..., Functions]
     family: str
     differentiable: bool | None
-    optimum: bool | None
+    optimum: bool
     source: str
     dim: int | None = None
     fixed: dict[str, Any] = field(default_factory=dict)
@@ -55,7 +56,6 @@ class Task:
 
 _GP_DIMS = (1, 2, 3, 6, 9)
 _CLASSIC_DIMS = (2, 3, 5, 6, 10, 20)
-_BBOB_DIMS = (2, 3, 5, 10, 20, 40)
 _CHEN = "Chen et al. 2017"
 
 
@@ -104,7 +104,7 @@ def _bbob() -> dict[str, Task]:
             {"function": number, "dim": d},
         )
         for number, function in BBOB_FUNCTIONS.items()
-        for d in _BBOB_DIMS
+        for d in BBOB_DIMS
     }
     return tasks | {
         "BBO-BBOB-v0": Task(BBOB, "bbob", None, True, source, defaults={"function": 1, "dim": 2}),

@@ -6,7 +6,7 @@ from rich.table import Table
 from bbo_envs.errors import UnknownNameError
 from bbo_envs.tasks import TASKS, Task
 
-HEADINGS = ("id", "d", "kind", "differentiable", "optimum", "source", "needs")
+HEADINGS = ("id", "d", "family", "differentiable", "optimum", "source", "needs")
 
 
 def rows(family: str | None = None) -> list[tuple[str, ...]]:
@@ -43,7 +43,7 @@ def markdown() -> str:
 
 
 def _row(name: str, task: Task) -> tuple[str, ...]:
-    words = {True: ("yes", "known"), False: ("no", "unknown"), None: ("by argument",) * 2}
+    differentiable = {True: "yes", False: "no", None: "by argument"}
     dim = "by argument" if task.dim is None else str(task.dim)
     needs = [f"[{task.extra}]"] if task.extra else []
     needs += [f"{argument}=" for argument in task.needs]
@@ -51,8 +51,8 @@ def _row(name: str, task: Task) -> tuple[str, ...]:
         name,
         dim,
         task.family,
-        words[task.differentiable][0],
-        words[task.optimum][1],
+        differentiable[task.differentiable],
+        "known" if task.optimum else "unknown",
         task.source,
         " ".join(needs),
     )

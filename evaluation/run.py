@@ -16,7 +16,7 @@ from agents.base import Agent
 from bbo_envs.core import Observation
 from bbo_envs.registration import make_problem
 from bbo_envs.seeds import agent_generator
-from bbo_envs.suites import TaskSpec
+from bbo_envs.suites import FOURIER, TaskSpec
 from training.rollout import steps
 from training.score import held_out
 
@@ -39,7 +39,7 @@ Row = dict[str, Any]
 # Fourier features, so that a seed means the same function for every agent; perturbed, so that it
 # means another one than the next seed.
 DEFAULT_TASKS = (
-    TaskSpec("BBO-GP-6d-v0", {"sampler": "fourier", "features": 1024}),
+    TaskSpec("BBO-GP-6d-v0", FOURIER),
     TaskSpec("BBO-Branin-2d-v0", {"perturb": True}),
 )
 

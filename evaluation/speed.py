@@ -23,6 +23,7 @@ from bbo_envs.registration import make_problem
 
 BATCH, BUDGET = 1024, 100
 REFERENCE = "CartPole-v1"
+VECTORISED = "CartPole-v1 (vectorised)"
 TASKS: dict[str, dict[str, Any]] = {
     "BBO-GP-6d-v0": {},
     "BBO-GP-6d-v0 (fourier)": {"sampler": "fourier"},
@@ -41,11 +42,12 @@ def measure() -> dict[str, Any]:
 
     Returns:
         ``{"one": {task: steps}, "batch": {task: steps}, "lookups": cells, ...}``: medians of
-        blocks that last two seconds at least; episodes of 100 evaluations, resets included.
+        blocks that last two seconds at least; random actions, and the resets that they lead to.
         ``lookups`` are those of a table alone, in batches of 1,024.
     """
     torch.set_num_threads(1)
     one, batch = {}, {}
+    batch[VECTORISED] = _vector(gymnasium.make_vec(REFERENCE, BATCH), BUDGET)
     for name, arguments in track({REFERENCE: {}, **TASKS}.items(), "measuring"):
         task = name.split()[0]
         if task == REFERENCE:
@@ -73,11 +75,12 @@ def measure() -> dict[str, Any]:
 def rows(measured: dict[str, Any]) -> list[tuple[str, ...]]:
     """A row of text per task: steps a second and their ratio to CartPole's, for 1 and 1,024."""
     made = []
-    for name in measured["one"]:
+    for name in [REFERENCE, VECTORISED, *TASKS]:
         cells = [name]
         for kind in ("one", "batch"):
-            steps = measured[kind][name]
-            cells += [f"{steps:,.0f}", f"{steps / measured[kind][REFERENCE]:.2f}"]
+            steps = measured[kind].get(name)
+            ratio = "" if steps is None else f"{steps / measured[kind][REFERENCE]:.3g}"
+            cells += ["" if steps is None else f"{steps:,.0f}", ratio]
         made.append(tuple(cells))
     return made
 
@@ -95,29 +98,28 @@ def markdown(measured: dict[str, Any]) -> str:
 
 def _scalar(env: gymnasium.Env[Any, Any]) -> float:
     env.action_space.seed(0)
-    action = env.action_space.sample()
+    actions = [env.action_space.sample() for _ in range(BUDGET)]
     env.reset(seed=0)
 
-    def episode() -> None:
-        env.reset()
-        for _ in range(BUDGET):
+    def play() -> None:
+        for action in actions:
             *_, terminated, truncated, _ = env.step(action)
             if terminated or truncated:
                 env.reset()
 
-    return BUDGET / _seconds(episode)
+    return BUDGET / _seconds(play)
 
 
 def _vector(envs: VectorEnv[Any, Any, Any], steps: int) -> float:
     envs.action_space.seed(0)
-    actions = envs.action_space.sample()
+    actions = [envs.action_space.sample() for _ in range(steps)]
     envs.reset(seed=0)
 
-    def episode() -> None:
-        for _ in range(steps):
-            envs.step(actions)
+    def play() -> None:
+        for action in actions:
+            envs.step(action)
 
-    return BATCH * steps / _seconds(episode)
+    return BATCH * steps / _seconds(play)
 
 
 def _lookups(task: str) -> float:

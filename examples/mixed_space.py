@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import torch
 
 import agents
@@ -19,17 +18,14 @@ space = Space(
 )
 
 
-def error(rate: float, depth: int, subsample: float, loss: str) -> float:
+def error(values: dict) -> float:
     """Best at a rate of 0.05, depth 6, all data, and the huber loss."""
-    trees = (math.log10(rate / 0.05)) ** 2 + ((depth - 6) / 4) ** 2
-    return 0.1 + 0.05 * trees + 0.02 * (1.0 - subsample) + 0.03 * (loss != "huber")
+    trees = (math.log10(values["rate"] / 0.05)) ** 2 + ((values["depth"] - 6) / 4) ** 2
+    other_loss = values["loss"] != "huber"
+    return 0.1 + 0.05 * trees + 0.02 * (1 - values["subsample"]) + 0.03 * other_loss
 
 
-def objective(x: np.ndarray) -> float:
-    return error(**space.decode(x))
-
-
-problem = Problem(Objective(objective, dim=space.dim), budget=60)
+problem = Problem(Objective(error, space=space), budget=60)
 generator = torch.Generator().manual_seed(0)
 for name in ("random", "sobol"):
     agent = agents.make_agent(name, problem)

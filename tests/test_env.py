@@ -67,7 +67,7 @@ def test_importing_the_package_registers_the_ids():
 
 @pytest.mark.parametrize("task", FEW)
 def test_specs_survive_json(task):
-    env = gymnasium.make(task, budget=5, transforms={"flip": {}})
+    env = gymnasium.make(task, budget=5, transforms=["flip"], dtype="float64")
     again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
     assert again.unwrapped.problem.budget == 5
 
@@ -105,7 +105,7 @@ def test_unseeded_resets_draw_new_functions():
         ("BBO-GP-3d-v0", {"sampler": "fourier", "noise": 0.3}),
         ("BBO-GP-3d-v0", {"workers": 3}),
         ("BBO-Branin-2d-v0", {"perturb": True, "workers": 2}),
-        ("BBO-Ackley-3d-v0", {"transforms": {"rotate": {}, "warp_values": {}, "noise": {}}}),
+        ("BBO-Ackley-3d-v0", {"transforms": ["rotate", "warp_values", "noise"]}),
         ("BBO-BBOB-v0", {"function": 21, "dim": 3, "instance": [1, 2, 3]}),
         ("BBO-BBOBNoisy-v0", {"function": 107}),
         ("BBO-Repellers-6d-v0", {"process_noise": 0.02}),

@@ -22,9 +22,7 @@ def played(task, mode, steps=12, seed=0, **arguments):
 
 def scene_of(env):
     unwrapped = env.unwrapped
-    x = np.array([seen.x[0].numpy() for seen in unwrapped._shown])
-    y = np.array([seen.y[0].item() for seen in unwrapped._shown])
-    return Scene(unwrapped.problem.functions, unwrapped._state.function, x, y)
+    return unwrapped._episode.scene(unwrapped.problem.functions, unwrapped._state.function, row=0)
 
 
 @pytest.mark.parametrize("task", FEW)
@@ -70,7 +68,7 @@ def test_an_exact_gp_shows_its_mean_which_passes_through_what_was_seen():
 
 def test_drawing_changes_nothing():
     """Also not the noise that is still to come, nor an exact GP's draws."""
-    arguments = {"noise": 0.1, "transforms": {"noise": {"deviation": 0.1}}}
+    arguments = {"noise": 0.1, "transforms": [{"name": "noise", "deviation": 0.1}]}
     drawn, plain = (played("BBO-GP-2d-v0", mode, 3, **arguments) for mode in ("ansi", None))
     drawn.render()
     query = np.array([0.2, 0.9], dtype=np.float32)
@@ -82,7 +80,7 @@ def test_repellers_show_the_map_the_repellers_and_the_trajectory():
     scene = scene_of(env)
     (axes,) = figure(scene).axes
     best = torch.from_numpy(scene.x[[scene.y.argmin()]])
-    path = scene.functions.trajectory(scene.state, best)[0].numpy()
+    path = scene.functions.trace(scene.state, best)[0].numpy()
     assert np.allclose(axes.lines[0].get_xydata(), path)
     placed = scene.functions.native(scene.state, best).reshape(-1, 3)[:, 1:].numpy()
     assert np.allclose(axes.collections[-1].get_offsets(), placed)
@@ -125,7 +123,7 @@ def test_text_of_two_dimensions_has_the_marks_at_their_places():
 def test_text_of_more_dimensions_has_a_line_for_each():
     env = played("BBO-GP-6d-v0", "ansi", steps=1)
     lines = plain(env.render())[1:7]
-    x = env.unwrapped._shown[0].x[0]
+    x = env.unwrapped._episode.asked[0][0]
     for coordinate, line in enumerate(lines):
         assert line.startswith(f"  x{coordinate + 1} |")
         assert line.index("★") - 6 == int(x[coordinate] * 64)

@@ -321,9 +321,9 @@ def test_unknown_and_missing_names_are_refused():
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        ([0.5, 1.1], "not in the unit cube"),
-        ([0.5, -1e-9], "not in the unit cube"),
-        ([0.5, math.nan], "not in the unit cube"),
+        ([0.5, 1.1], "points are in the unit cube"),
+        ([0.5, -1e-9], "points are in the unit cube"),
+        ([0.5, math.nan], "points are in the unit cube"),
         ([0.5], "must have 2 coordinates"),
         (0.5, "takes a point"),
         ([[[0.5, 0.5]]], r"got shape \(1, 1, 2\); flatten"),
@@ -341,8 +341,8 @@ def test_points_outside_of_the_cube_are_refused(x, message):
 def test_tensors_outside_of_the_cube_are_refused(call):
     function = getattr(Space({"a": (1, 8), "b": [True, False]}), call)
     for x, message in (
-        (torch.tensor([0.5, 1.1]), "not in the unit cube"),
-        (torch.tensor([0.5, math.nan]), "not in the unit cube"),
+        (torch.tensor([0.5, 1.1]), "points are in the unit cube"),
+        (torch.tensor([0.5, math.nan]), "points are in the unit cube"),
         (torch.zeros(3), "must have 2 coordinates"),
         (torch.zeros(2, dtype=torch.int64), "floating-point tensors, got torch.int64"),
     ):

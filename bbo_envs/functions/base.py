@@ -59,6 +59,23 @@ class Functions(ABC):
         """The points ``[B, d]`` in the objective's own units: here the unit cube itself."""
         return x
 
+    def spread(self) -> float:
+        """How far values lie from ``prior_mean``: the median of 256 functions at Sobol points."""
+        points = sobol_points(self.dim, 256).to(self.device)
+        with torch.no_grad():
+            # The generator is fixed: the spread is a property of the distribution.
+            state = self.sample(len(points), torch.Generator().manual_seed(0))
+            values, _ = self.value(state, points)
+        return (values - self.prior_mean).abs().median().item() or 1.0
+
+    def trace(self, state: Any, x: Tensor) -> Tensor | None:
+        """What a picture shows of the evaluations ``[B, d]`` that come next, beside their points.
+
+        Returns:
+            Positions ``[B, steps, 2]`` on a map, or None where there is none.
+        """
+        return None
+
     def surface(self, state: Any, points: Tensor) -> Tensor | None:
         """What a picture shows of one function.
 

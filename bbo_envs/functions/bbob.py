@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bbo_envs.checks import integer_between
 from bbo_envs.core import stack
 from bbo_envs.functions.base import Functions, sobol_points
 from bbo_envs.functions.bbob_formulas import FUNCTIONS
@@ -22,10 +23,12 @@ from bbo_envs.functions.bbob_instances import (
     draw_instances,
     instance_numbers,
     instance_state,
-    integer_between,
 )
 
-__all__ = ["BBOB", "FUNCTIONS"]
+__all__ = ["BBOB", "DIMS", "FUNCTIONS"]
+
+DIMS = (2, 3, 5, 10, 20, 40)
+"""The numbers of dimensions of the suite."""
 
 
 class BBOB(Functions):

@@ -13,12 +13,14 @@ import itertools
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from bbo_envs.checks import integer_between
 
 Array = NDArray[np.float64]
 
@@ -57,23 +59,6 @@ class BBOBState(NamedTuple):
     q: Tensor
     peaks: Tensor
     scales: Tensor
-
-
-def integer_between(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """Returns a value as an integer in [low, high].
-
-    Raises:
-        ValueError: If it is not one.
-
-    Example:
-        >>> integer_between("function", 24, 1, 24)
-        24
-    """
-    whole = hasattr(value, "__index__") and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        limits = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name} must be an integer {limits}, got {value!r}")
-    return int(value)
 
 
 def instance_numbers(instance: int | Sequence[int] | None) -> Sequence[int]:

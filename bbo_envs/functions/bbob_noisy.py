@@ -8,23 +8,23 @@ tests and benchmarks, 1001 to 2000 for training.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bbo_envs.checks import integer_between
 from bbo_envs.errors import require_extra
 from bbo_envs.functions.base import Functions, sobol_points
+from bbo_envs.functions.bbob import DIMS
 from bbo_envs.functions.bbob_instances import (
     draw_instances,
     instance_numbers,
-    integer_between,
     minimum_value,
 )
 
-DIMS = (2, 3, 5, 10, 20, 40)
 STARTS = 1024
 """How many places of the sequence of noise a function may start from."""
 
@@ -140,6 +140,10 @@ class BBOBNoisy(Functions):
             values[row] = problems[row](points[row])
             at += 1
         return values
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out the library's objects, which cannot be copied; they are made when needed."""
+        return self.__dict__ | {"_problems": {}}
 
     def _problem(self, instance: int) -> "_Reference":
         if instance not in self._problems:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bbo_envs.checks import number_between, positive_integer
+from bbo_envs.checks import integer_between, number_between
 from bbo_envs.errors import UnknownNameError
 from bbo_envs.functions.base import Functions, sobol_points
 from bbo_envs.functions.streams import Stream, normal, streams
@@ -113,15 +113,13 @@ class Repellers(Functions):
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.repellers = positive_integer("repellers", repellers)
-        if self.repellers > _MOST_REPELLERS:
-            raise ValueError(f"repellers must be at most {_MOST_REPELLERS}, got {repellers}")
+        self.repellers = integer_between("repellers", repellers, 1, _MOST_REPELLERS)
         if map not in MAPS:
             raise UnknownNameError("map", map, MAPS)
         self.map = MAPS[map]
         self.process_noise = number_between("process_noise", process_noise, 0.0)
         self.discount = number_between("discount", discount, 0.0, 1.0)
-        self.power = number_between("power", power, 0.0)
+        self.power = number_between("power", power, 0.0, 10.0)
         self.dim = 3 * self.repellers
         self.dtype = dtype
         self.device = torch.device(device)
@@ -150,7 +148,7 @@ class Repellers(Functions):
         reward = (self.reward(path[:, :-1]) * self._discounts).sum(1)
         return -reward, state._replace(stream=stream)
 
-    def trajectory(self, state: RepellersState, x: Tensor) -> Tensor:
+    def trace(self, state: RepellersState, x: Tensor) -> Tensor:
         """The ball's positions ``[B, steps + 1, 2]`` in the evaluation that comes next."""
         return self._roll(state, x)[0]
 

@@ -1,9 +1,12 @@
 """Functions that are piecewise constant where a search space is discrete."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 
 from bbo_envs.functions.transforms import Draw, Transform
-from bbo_envs.space import Space
+from bbo_envs.space import Float, Space
 
 
 class Rounded(Transform):
@@ -13,7 +16,7 @@ class Rounded(Transform):
     minimum becomes unknown: it is that over the centres.
 
     Args:
-        space: The search space; its discrete coordinates are rounded.
+        space: The search space, or its JSON form; its discrete coordinates are rounded.
         straight_through: Pass gradients as if nothing were rounded; otherwise those of rounded
             coordinates are zero.
 
@@ -28,9 +31,11 @@ class Rounded(Transform):
 
     keeps_minimum = False
 
-    def __init__(self, space: Space, straight_through: bool = False) -> None:
-        self.space = space
+    def __init__(self, space: Space | Mapping[str, Any], straight_through: bool = False) -> None:
+        self.space = space if isinstance(space, Space) else Space.from_json(space)
         self.straight_through = straight_through
+        continuous = any(isinstance(p, Float) for p in self.space.parameters.values())
+        self.passes_gradients = straight_through or continuous
 
     def draw(self, draw: Draw) -> tuple[()]:
         """Checks the dimension.

@@ -75,6 +75,7 @@ class Table(Functions):
             raise ValueError("a table must be finite; drop or replace its failed cells")
         if repetition not in ("mean", "random"):
             raise UnknownNameError("repetition", repetition, ["mean", "random"])
+        values = values.double()
         means = values.mean(2)
         self._best = means.min(1).values.to(self.device, dtype)
         # Medians: a few diverged runs may be huge.

@@ -39,7 +39,7 @@ class Transformed(Functions):
 
     A query passes through the transforms in their order, the value back through them in reverse
     order. Where the minimisers are known, draws that leave none in the cube are drawn again, so
-    that the minimum stays known.
+    that the minimum stays known; rotations, scales and translations are then no longer uniform.
 
     Args:
         functions: The functions to change.
@@ -64,8 +64,11 @@ class Transformed(Functions):
         self.dtype = functions.dtype
         self.device = functions.device
         self.prior_mean = functions.prior_mean
-        self.differentiable = functions.differentiable
-        self.extends = functions.extends and all(t.keeps_cube for t in transforms)
+        self.differentiable = functions.differentiable and all(
+            t.passes_gradients for t in transforms
+        )
+        self.extends = functions.extends
+        self._spread: float | None = None
 
     def sample(self, batch: int, generator: torch.Generator) -> TransformedState:
         function = self.functions.sample(batch, generator)
@@ -125,6 +128,14 @@ class Transformed(Functions):
             values = transform.level(drawn, values)
         return values
 
+    def trace(self, state: TransformedState, x: Tensor) -> Tensor | None:
+        return self.functions.trace(state.function, self._forward(state, x.unsqueeze(1)).squeeze(1))
+
+    def _level(self) -> tuple[float, float]:
+        if self._spread is None:
+            self._spread = self.functions.spread()
+        return self.functions.prior_mean, self._spread
+
     def _forward(self, state: TransformedState, points: Tensor) -> Tensor:
         """Moves points ``[B, k, d]``."""
         points = points.to(self.dtype)
@@ -145,7 +156,9 @@ class Transformed(Functions):
             )
             return inside_unit(draw.clamp_min(2.0**-54).to(self.device, self.dtype))
 
-        draw = Draw(batch, self.dim, uniform, lambda: streams(batch, generator, self.device))
+        draw = Draw(
+            batch, self.dim, uniform, lambda: streams(batch, generator, self.device), self._level
+        )
         return tuple(transform.draw(draw) for transform in self.transforms)
 
 

@@ -24,12 +24,14 @@ class Draw(NamedTuple):
         dim: The number of coordinates.
         uniform: Takes a shape; values in (0, 1) of the functions' dtype and device.
         streams: Takes nothing; a random stream for each function.
+        level: Takes nothing; an ordinary value of the functions, and their spread about it.
     """
 
     batch: int
     dim: int
     uniform: Callable[..., Tensor]
     streams: Callable[[], Stream]
+    level: Callable[[], tuple[float, float]]
 
 
 class Transform(ABC):
@@ -41,10 +43,12 @@ class Transform(ABC):
     Attributes:
         keeps_cube: Whether ``forward`` maps the cube onto itself.
         keeps_minimum: Whether the minimum stays what it was where a minimiser is in the cube.
+        passes_gradients: Whether gradients pass through it.
     """
 
     keeps_cube = True
     keeps_minimum = True
+    passes_gradients = True
 
     @abstractmethod
     def draw(self, draw: Draw) -> Any:
@@ -132,7 +136,7 @@ class Translate(Transform):
 
 
 class Rotate(Transform):
-    """A rotation about the centre of the cube, uniform over the orthogonal group.
+    """A rotation or reflection about the centre of the cube, uniform over the orthogonal group.
 
     By the QR factorisation of a Gaussian matrix with the signs of R taken out (Mezzadri 2007, "How
     to generate random matrices from the classical compact groups").
@@ -161,11 +165,12 @@ class Warp(Transform):
     its inverse is elementary.
 
     Args:
-        deviation: The standard deviation of log a and of log b.
+        deviation: The standard deviation of log a and of log b, at most 0.75: beyond it, axes get
+            so steep that queries in float32 miss a minimum.
     """
 
     def __init__(self, deviation: float = 0.5) -> None:
-        self.deviation = number_between("deviation", deviation, 0.0)
+        self.deviation = number_between("deviation", deviation, 0.0, 0.75)
 
     def draw(self, draw: Draw) -> Tensor:
         exponents: Tensor = torch.special.ndtri(draw.uniform(draw.batch, 2, draw.dim))
@@ -184,30 +189,37 @@ class Warp(Transform):
 
 
 class WarpValues(Transform):
-    """A monotone warp of y: centre + scale sinh(a asinh((y - centre) / scale) + e) - the same at 0.
+    """A monotone warp of y: c + s (sinh(a asinh((y - c) / s) + e) - sinh e).
 
-    The sinh-arcsinh transformation (Jones & Pewsey 2009): e skews, a makes the tails heavier
-    (a > 1) or lighter.
+    The sinh-arcsinh transformation (Jones & Pewsey 2009): e skews, a < 1 makes tails lighter. They
+    are never made heavier, as functions that span decades would leave the range of floating point.
+    c is the functions' ``prior_mean``, which stays where it is, and s their ``spread``.
 
     Args:
-        centre: Where the warp is centred: an ordinary value of the functions.
-        scale: Over what distance from there values are bent.
-        deviation: The standard deviation of log a and of e.
+        deviation: Of e, which is normal, and of -log a, the modulus of a normal.
     """
 
-    def __init__(self, centre: float = 0.0, scale: float = 1.0, deviation: float = 0.5) -> None:
-        self.centre = number_between("centre", centre, -torch.inf)
-        self.scale = number_between("scale", scale, 1e-12)
+    def __init__(self, deviation: float = 0.5) -> None:
         self.deviation = number_between("deviation", deviation, 0.0)
 
     def draw(self, draw: Draw) -> Tensor:
-        drawn: Tensor = torch.special.ndtri(draw.uniform(draw.batch, 2))
-        return self.deviation * drawn
+        normal: Tensor = torch.special.ndtri(draw.uniform(draw.batch, 2))
+        tail, skew = (self.deviation * normal).unbind(1)
+        centre, spread = draw.level()
+        return torch.stack(
+            [
+                (-tail.abs()).exp(),
+                skew,
+                torch.full_like(tail, centre),
+                torch.full_like(tail, spread),
+            ],
+            1,
+        )
 
     def level(self, drawn: Tensor, y: Tensor) -> Tensor:
-        log_tail, skew = drawn.unbind(1)
-        bent = torch.sinh(log_tail.exp() * torch.asinh((y - self.centre) / self.scale) + skew)
-        return self.centre + self.scale * (bent - skew.sinh())
+        tail, skew, centre, spread = drawn.unbind(1)
+        bent = torch.sinh(tail * torch.asinh((y - centre) / spread) + skew)
+        return centre + spread * (bent - skew.sinh())
 
 
 class Noise(Transform):
@@ -229,18 +241,6 @@ class Noise(Transform):
     def value(self, drawn: Stream, y: Tensor) -> tuple[Tensor, Stream]:
         noise, drawn = normal(drawn, 1, y.dtype)
         return y + self.deviation * noise.squeeze(1), drawn
-
-
-TRANSFORMS: dict[str, type[Transform]] = {
-    "permute": Permute,
-    "flip": Flip,
-    "scale": Scale,
-    "translate": Translate,
-    "rotate": Rotate,
-    "warp": Warp,
-    "warp_values": WarpValues,
-    "noise": Noise,
-}
 
 
 def _kumaraswamy(x: Tensor, a: Tensor, b: Tensor) -> Tensor:

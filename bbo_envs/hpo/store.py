@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -26,7 +25,6 @@ class StoredTable(NamedTuple):
     card: dict[str, Any]
 
 
-@cache
 def load_table(name: str) -> StoredTable:
     """Reads a table that ships, such as ``"svm"``.
 

@@ -8,9 +8,9 @@ import tyro
 from rich.console import Console
 
 from bbo_envs.hpo.build import lda, logreg, resnet, svm
+from bbo_envs.hpo.build.card import save_table
 from bbo_envs.hpo.build.journal import compute
 from bbo_envs.hpo.build.recipe import Recipe
-from bbo_envs.hpo.build.card import save_table
 from bbo_envs.hpo.store import load_table
 
 Name = Literal["svm", "lda", "logreg", "resnet"]
@@ -38,9 +38,7 @@ def build(
         save_table(recipe, values, seconds)
 
 
-def check(
-    name: Annotated[Name, tyro.conf.Positional], /, units: int = 5, seed: int = 0
-) -> None:
+def check(name: Annotated[Name, tyro.conf.Positional], /, units: int = 5, seed: int = 0) -> None:
     """Computes randomly chosen units of a table again, and compares them with what is stored.
 
     Args:

@@ -21,10 +21,15 @@ def compute(recipe: Recipe, journal: Path, jobs: int) -> tuple[NDArray[np.float6
         journal: A file of one JSON line per finished unit.
         jobs: The number of processes, one thread each.
 
+    Raises:
+        ValueError: If the journal is of another recipe.
+
     Returns:
         Values ``[*shape, metrics]`` and the CPU seconds that all units took.
     """
     journal.parent.mkdir(parents=True, exist_ok=True)
+    head = {"recipe": recipe.name, "about": recipe.about, "levels": recipe.levels}
+    _claim(journal, json.dumps(head))
     missing = set(recipe.units()) - read(journal).keys()
     # In a fixed random order, so that the time left can be told from the time so far.
     todo = [recipe.units()[i] for i in np.random.default_rng(0).permutation(len(recipe.units()))]
@@ -54,8 +59,25 @@ def read(journal: Path) -> dict[tuple[int, ...], tuple[NDArray[np.float64], floa
             entry = json.loads(line)
         except json.JSONDecodeError:
             continue
+        if "recipe" in entry:
+            continue
         done[tuple(entry["unit"])] = np.array(entry["values"]), entry["seconds"]
     return done
+
+
+def _claim(journal: Path, head: str) -> None:
+    """Writes what a journal is of, or checks it.
+
+    Raises:
+        ValueError: If it is of another recipe.
+    """
+    if not journal.exists():
+        journal.write_text(head + "\n")
+    elif not journal.read_text().startswith(head + "\n"):
+        raise ValueError(
+            f"{journal} is of another recipe (other levels, or trained otherwise); remove it to "
+            "compute the table anew"
+        )
 
 
 def _timed(name: str, unit: tuple[int, ...]) -> tuple[tuple[int, ...], NDArray[np.float64], float]:

@@ -19,7 +19,7 @@ class Recipe:
     named by the indices of its leading axes; the cells of the axes left out come from one run.
 
     Attributes:
-        name: Of the table, as in ``bbo_envs.hpo.table(name)``.
+        name: Of the table, as in ``bbo_envs.hpo.shipped_table(name)``.
         levels: The search space.
         metrics: The columns; the first is the objective, minimised.
         leading: How many leading axes name a unit.

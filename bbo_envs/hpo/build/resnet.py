@@ -53,8 +53,7 @@ def data() -> tuple[tuple[Tensor, Tensor], ...]:
     pixels = torch.tensor(images.reshape(-1, 1, 8, 8) / 16.0, dtype=torch.float32)
     targets = torch.tensor(labels)
     return tuple(
-        (pixels[part], targets[part])
-        for part in np.split(order, [_TRAINED, _TRAINED + _VALIDATED])
+        (pixels[part], targets[part]) for part in np.split(order, [_TRAINED, _TRAINED + _VALIDATED])
     )
 
 
@@ -91,9 +90,7 @@ def run(unit: tuple[int, ...]) -> NDArray[np.float64]:
             optimiser.step()
     network.eval()
     with torch.no_grad():
-        return np.array(
-            [(network(x).argmax(1) != y).double().mean().item() for x, y in held_out]
-        )
+        return np.array([(network(x).argmax(1) != y).double().mean().item() for x, y in held_out])
 
 
 RECIPE = Recipe(
