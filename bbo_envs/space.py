@@ -272,8 +272,8 @@ class Space:
             inside = ((x >= 0.0) & (x <= 1.0)).reshape(-1, self.dim).all(0)
             name = self.names[int((~inside).int().argmax())]
             raise QueryError(
-                f"parameter {name!r} has a coordinate outside [0, 1] in {x.tolist()}; points are in "
-                "the unit cube, and encode() gives those of values"
+                f"parameter {name!r} has a coordinate outside [0, 1] in {x.tolist()}; points are "
+                "in the unit cube, and encode() gives those of values"
             ) from error
         return x.double()
 

@@ -257,3 +257,24 @@ def test_bad_gp_arguments(arguments, message):
 def test_an_unknown_task_suggests_the_nearest():
     with pytest.raises(bbo_envs.UnknownNameError, match="Did you mean 'BBO-Branin-2d-v0'"):
         make_problem("BBO-Brannin-2d-v0")
+
+
+def test_an_objective_in_the_users_own_units():
+    space = bbo_envs.Space(
+        {"rate": (1e-4, 1.0, "log"), "depth": (1, 8), "loss": ["squared", "huber"]}
+    )
+    seen = []
+
+    def objective(values):
+        seen.append(values)
+        return values["depth"]
+
+    functions = Objective(objective, space=space)
+    x = torch.tensor([[0.5, 0.99, 0.2], [1.0, 0.0, 0.9]])
+    assert functions.evaluate((), x)[0].tolist() == [8.0, 1.0]
+    assert seen[0] == {"rate": pytest.approx(0.01), "depth": 8, "loss": "squared"}
+    assert seen[1] == {"rate": 1.0, "depth": 1, "loss": "huber"}
+    assert functions.native((), x)[1].tolist() == [1.0, 1.0, 1.0]
+    for wrong in ({}, {"dim": 3, "space": space}):
+        with pytest.raises(ValueError, match="either dim or space"):
+            Objective(objective, **wrong)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,14 @@ def test_a_missing_extra_gives_one_line_with_the_remedy():
     with pytest.raises(MissingExtraError) as error:
         require_extra("bbo benchmark", "all", "json", "no_such_module")
     assert str(error.value) == "bbo benchmark needs more packages: pip install 'bbo-envs[all]'"
+
+
+def test_every_package_of_the_wheel_is_in_the_repository():
+    """A pattern of .gitignore once hid one, and everything passed where it had been written."""
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "packages"
+    ]
+    for package in packages:
+        command = ["git", "ls-files", package.replace(".", "/")]
+        tracked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert tracked.stdout, package

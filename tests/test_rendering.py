@@ -148,6 +148,28 @@ def test_queries_that_are_still_out_are_not_shown():
     assert plain(env.render())[0].startswith("2 evaluations")
 
 
+def test_the_last_picture_has_what_the_other_workers_return():
+    env = gymnasium.make("BBO-Branin-2d-v0", render_mode="ansi", budget=12, workers=5)
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    for _ in range(12):
+        *_, info = env.step(env.action_space.sample())
+    assert plain(env.render())[0] == f"12 evaluations, best {info['best_y']:.4g}"
+
+
+def test_the_trajectory_shown_is_the_one_that_happened():
+    """With process noise, of the incumbent's own evaluation; flipped axes keep the map."""
+    arguments = {"process_noise": 0.2, "transforms": ["flip"]}
+    env = played("BBO-Repellers-6d-v0", "rgb_array", **arguments)
+    scene = scene_of(env)
+    repellers = scene.functions.functions
+    reward = repellers.reward(torch.from_numpy(scene.trace[:-1]))
+    value = -(reward * repellers.discount ** torch.arange(50)).sum().item()
+    assert value == pytest.approx(scene.y.min())
+    (axes,) = figure(scene).axes
+    assert np.allclose(axes.lines[0].get_xydata(), scene.trace)
+
+
 def test_an_objective_of_ones_own_is_not_evaluated_for_a_picture():
     calls = []
     problem = Problem(Objective(lambda x: calls.append(1) or float(x.sum()), dim=2), budget=5)

@@ -154,3 +154,11 @@ def test_a_missing_library_is_named_with_its_extra(call, monkeypatch):
     extra = "spaces" if "configspace" in call else "baselines"
     with pytest.raises(MissingExtraError, match=rf"bbo-envs\[{extra}\]"):
         getattr(MIXED, call)(*[{}] * call.startswith("from"))
+
+
+def test_what_is_wrong_with_an_imported_parameter_is_told_with_its_name():
+    from optuna.distributions import IntDistribution
+
+    for wrong in (IntDistribution(0, 2**50), IntDistribution(0, 10**9, step=2)):
+        with pytest.raises(ValueError, match="parameter 'size': "):
+            Space.from_optuna({"size": wrong})

@@ -184,7 +184,9 @@ class TestBuilds:
         path = tmp_path / "toy.jsonl"
         # One unit is done, and a kill cut off the line of another.
         done = {"unit": [1], "values": [[-1.0], [-2.0]], "seconds": 5.0}
-        path.write_text(json.dumps(done) + "\n" + '{"unit": [2], "val')
+        head = {"recipe": "toy", "about": "", "levels": self.levels}
+        lines = [json.dumps(head), json.dumps(done), '{"unit": [2], "val']
+        path.write_text("\n".join(lines))
         values, seconds = journal.compute(recipe, path, jobs=1)
         assert sorted(calls) == [(0,), (2,)]
         assert values[..., 0].tolist() == [[10.0, 20.0], [-1.0, -2.0], [30.0, 60.0]]
@@ -193,6 +195,15 @@ class TestBuilds:
         again, _ = journal.compute(recipe, path, jobs=1)
         assert not calls
         assert np.array_equal(values, again)
+
+    def test_a_journal_of_other_levels_is_refused(self, tmp_path, monkeypatch):
+        recipe = self.recipe(lambda unit: np.ones((2, 1)))
+        monkeypatch.setitem(RECIPES, "toy", recipe)
+        path = tmp_path / "toy.jsonl"
+        journal.compute(recipe, path, jobs=1)
+        other = Recipe(**{**vars(recipe), "levels": {"a": (1, 2, 4), "b": (10.0, 20.0)}})
+        with pytest.raises(ValueError, match=r"toy.jsonl is of another recipe .* remove it"):
+            journal.compute(other, path, jobs=1)
 
     def test_processes_compute_what_one_does(self, tmp_path, monkeypatch):
         """The real table of SVMs, cut down to three of its cells."""

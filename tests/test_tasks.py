@@ -1,6 +1,7 @@
 """The catalogue: what every distribution must do, what is said of each id, suites and seeds."""
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
 from catalogue import DATA_OF_THE_USER, FEW
@@ -9,7 +10,13 @@ import bbo_envs
 from bbo_envs import TASKS, QueryError, UnknownNameError, make_problem, suite
 from bbo_envs.core import map_tensors, stack
 from bbo_envs.functions.bbob_instances import instance_numbers
-from bbo_envs.seeds import AGENT_SEED, FUNCTION_SEED, evaluation_seeds
+from bbo_envs.seeds import (
+    AGENT_SEED,
+    FUNCTION_SEED,
+    EnvironmentSeeds,
+    evaluation_seeds,
+    function_generator,
+)
 from evaluation import docs, listing
 
 
@@ -137,6 +144,16 @@ def test_arguments_that_an_id_gives_a_value_can_be_changed():
         make_problem("BBO-BBOB-f1-2d-v0", instanse=3)
 
 
+def test_precisions_by_name_survive_json():
+    env = gymnasium.make("BBO-Ackley-v0", dim=4, dtype="float32", transforms=["warp"])
+    again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    assert again.unwrapped.problem.functions.dtype == torch.float32
+    with pytest.raises(UnknownNameError, match="Unknown dtype 'float16'. Did you mean 'float"):
+        make_problem("BBO-Ackley-v0", dtype="float16")
+    with pytest.raises(UnknownNameError, match="Did you mean 'transforms'"):
+        make_problem("BBO-Ackley-v0", transfroms=["warp"])
+
+
 class TestSuites:
     def test_the_paper_has_all_its_tasks(self):
         ids = [task.id for task in suite("paper")]
@@ -173,6 +190,24 @@ class TestSuites:
         assert evaluation_seeds(2, start=3) == range(FUNCTION_SEED + 3, FUNCTION_SEED + 5)
         assert AGENT_SEED + 10**6 < FUNCTION_SEED
         assert all(config.seed + config.iterations < AGENT_SEED for config in PRESETS.values())
+
+    def test_changing_one_task_changes_no_other(self):
+        suite("paper")[0].arguments["workers"] = 7
+        assert all("workers" not in task.arguments for task in suite("paper")[:-1])
+        assert "workers" not in suite("quick")[0].arguments
+
+    def test_an_evaluation_seed_is_the_same_function_in_an_environment(self):
+        """And the environments seeded otherwise draw from the seeds of training."""
+        env = gymnasium.make("BBO-GP-2d-v0", sampler="fourier").unwrapped
+        for seed, number in ((FUNCTION_SEED + 7, 7), (FUNCTION_SEED, 0)):
+            env.reset(seed=seed)
+            expected, _ = env.problem.reset(1, function_generator(number))
+            assert torch.equal(env._state.function.weight, expected.function.weight)
+        drawn = EnvironmentSeeds(np.random.default_rng(0), FUNCTION_SEED + 7)
+        assert all(FUNCTION_SEED <= drawn.next().initial_seed() < 2**32 for _ in range(100))
+        for seed in (0, 123, FUNCTION_SEED - 1, None):
+            drawn = EnvironmentSeeds(np.random.default_rng(0), seed)
+            assert all(drawn.next().initial_seed() < AGENT_SEED for _ in range(100))
 
     def test_bbob_instances_of_training_are_not_in_the_suite(self):
         evaluated = {task.arguments["instance"] for task in suite("bbob")}

@@ -340,3 +340,24 @@ def test_unknown_names_and_bad_numbers_are_refused(given, message):
     error = UnknownNameError if "Unknown" in message or "argument" in message else ValueError
     with pytest.raises(error, match=message):
         make_problem("BBO-Branin-2d-v0", transforms=given)
+
+
+def test_perturbed_functions_take_more_transforms():
+    problem = make_problem("BBO-Branin-2d-v0", perturb=True, transforms=["rotate", "noise"])
+    state = problem.functions.sample(200, seeded())
+    inside = ((problem.functions.minimisers(state) - 0.5).abs() <= 0.5).all(2)
+    assert inside.any(1).all()
+    assert problem.functions.optimum(state).allclose(torch.tensor(0.397887).double())
+
+
+def test_rounding_by_name_and_what_passes_gradients():
+    space = Space({"a": (1, 4), "b": (1, 9)})
+    for straight_through in (False, True):
+        entry = {"name": "rounded", "space": space.to_json(), "straight_through": straight_through}
+        functions = make_problem("BBO-Branin-2d-v0", transforms=[entry]).functions
+        assert functions.differentiable == straight_through
+        x = random_points(50, 2).requires_grad_()
+        y, _ = functions.evaluate(functions.sample(50, seeded()), x)
+        assert y.unique().numel() <= 4 * 9
+        (gradient,) = torch.autograd.grad(y.sum(), x)
+        assert bool((gradient != 0).any()) == straight_through
