@@ -35,6 +35,7 @@ def rendered(readme: str) -> str:
 
 def rendered_tasks(page: str) -> str:
     """The page about the tasks with its table made anew from the catalogue."""
+    page = _replaced(page, "tables", listing.tables_markdown())
     return _replaced(page, "tasks", listing.markdown())
 
 

@@ -4,6 +4,8 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from bbo_envs.errors import UnknownNameError
+from bbo_envs.hpo import shipped_table
+from bbo_envs.hpo.store import load_table
 from bbo_envs.tasks import TASKS, Task
 
 HEADINGS = ("id", "d", "family", "differentiable", "optimum", "source", "needs")
@@ -40,6 +42,27 @@ def markdown() -> str:
     body = [tuple(f"`{cell}`" if i == 0 else cell for i, cell in enumerate(row)) for row in rows()]
     rule = (":--",) * len(HEADINGS)
     return "\n".join("| " + " | ".join(row) + " |" for row in (HEADINGS, rule, *body))
+
+
+def tables_markdown() -> str:
+    """What the cards of our own tables say, as Markdown."""
+    headings = ("table", "cells", "best", "random 10", "random 100", "CPU minutes", "what it is")
+    lines = [headings, (":--", *("--:",) * 5, ":--")]
+    for task in TASKS.values():
+        if task.build is shipped_table:
+            card = load_table(task.fixed["name"]).card
+            random = card["mean_best_of_random_draws"]
+            figures = (card["best"]["value"], random["10"], random["100"])
+            lines.append(
+                (
+                    f"`{card['name']}`",
+                    f"{card['cells']:,}",
+                    *(f"{figure:.4g}" for figure in figures),
+                    f"{card['cpu_seconds'] / 60:.0f}",
+                    card["about"],
+                )
+            )
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _row(name: str, task: Task) -> tuple[str, ...]:

@@ -128,6 +128,13 @@ class TestShippedTables:
         assert error < 6 * best.std() / 2000**0.5
 
 
+def test_one_cell_is_computed_again_on_the_command_line(capsys):
+    check("svm", at=(17, 10, 1))
+    assert capsys.readouterr().out == "svm[17, 10, 1] is as stored\n"
+    with pytest.raises(ValueError, match=r"svm has no unit \(30, 0, 0\)"):
+        check("svm", at=(30, 0, 0))
+
+
 def test_the_spaces_of_hpolib():
     """Sizes, levels and ends as in HPOlib's own grids (see its README of 2013)."""
     c, alpha, epsilon = RECIPES["svm"].levels.values()

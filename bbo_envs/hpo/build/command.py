@@ -38,21 +38,30 @@ def build(
         save_table(recipe, values, seconds)
 
 
-def check(name: Annotated[Name, tyro.conf.Positional], /, units: int = 5, seed: int = 0) -> None:
+def check(
+    name: Annotated[Name, tyro.conf.Positional],
+    /,
+    units: int = 5,
+    seed: int = 0,
+    at: tuple[int, ...] = (),
+) -> None:
     """Computes randomly chosen units of a table again, and compares them with what is stored.
 
     Args:
         name: The table.
         units: How many.
         seed: Of the choice.
+        at: The indices of one unit (of its levels, from 0) to compute instead.
 
     Raises:
         SystemExit: If a cell is not what is stored.
     """
     recipe, stored = RECIPES[name], load_table(name).values.numpy()
     everything = recipe.units()
-    for pick in np.random.default_rng(seed).choice(len(everything), units, replace=False):
-        unit = everything[pick]
+    if at and at not in everything:
+        raise ValueError(f"{name} has no unit {at}; give {recipe.leading} indices, from 0")
+    picks = np.random.default_rng(seed).choice(len(everything), units, replace=False)
+    for unit in [at] if at else [everything[pick] for pick in picks]:
         again = recipe.run(unit)
         if not np.array_equal(again, stored[unit], equal_nan=False):
             raise SystemExit(f"{name}{list(unit)}: stored {stored[unit]}, computed {again}")
