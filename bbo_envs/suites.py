@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,10 @@ class TaskSpec:
         """Takes a copy of the arguments, so that changing those of one task changes no other."""
         object.__setattr__(self, "arguments", copy.deepcopy(self.arguments))
 
+    def __iter__(self) -> Iterator[Any]:
+        """Unpacks as (id, arguments, seeds)."""
+        return iter((self.id, self.arguments, self.seeds))
+
     @property
     def arguments_json(self) -> str:
         """The arguments as they are stored."""
@@ -60,9 +64,9 @@ def suite(name: str) -> list[TaskSpec]:
 
     Example:
         >>> import gymnasium
-        >>> for task in suite("quick")[:1]:
-        ...     env = gymnasium.make(task.id, **task.arguments, budget=20)
-        ...     observation, info = env.reset(seed=task.seeds[0])
+        >>> for task, arguments, seeds in suite("quick"):
+        ...     env = gymnasium.make(task, **arguments, budget=20)
+        ...     observation, info = env.reset(seed=seeds[0])
     """
     if name not in SUITES:
         raise UnknownNameError("suite", name, SUITES)

@@ -171,9 +171,9 @@ class TestSuites:
 
     @pytest.mark.parametrize("name", ["paper", "hpo", "quick", "bbob"])
     def test_every_entry_can_be_made(self, name):
-        for task in suite(name)[:: 97 if name == "bbob" else 1]:
-            env = gymnasium.make(task.id, **task.arguments, budget=2)
-            env.reset(seed=task.seeds[0])
+        for task, arguments, seeds in suite(name)[:: 97 if name == "bbob" else 1]:
+            env = gymnasium.make(task, **arguments, budget=2)
+            env.reset(seed=seeds[0])
             env.step(env.action_space.sample())
 
     def test_an_unknown_suite(self):
