@@ -100,7 +100,7 @@ class BlackBoxEnv(gymnasium.Env[Any, NDArray[Any]]):
             native = self.problem.functions.native(before, queries)
             self._state, observation, step = self.problem.step(self._state, queries)
         if self.render_mode is not None:
-            self._episode.add(self.problem, before, queries, (observation, *step.late))
+            self._episode.add(self.problem.functions, before, queries, (observation, *step.late))
         info = _info(self._state) | {"x_native": native.numpy().copy()}
         row = _rows(_to_numpy(observation))[0]
         return row, step.reward.item(), step.done, False, _first_row(info)
@@ -198,7 +198,7 @@ class BlackBoxVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             native = self.problem.functions.native(before, queries)
             self._state, result, step = self.problem.step(self._state, queries)
         if self.render_mode is not None:
-            self._episode.add(self.problem, before, queries, (result, *step.late))
+            self._episode.add(self.problem.functions, before, queries, (result, *step.late))
         observation = _to_numpy(result)
         info = self._with_masks(_info(self._state) | {"x_native": native.numpy().copy()})
         if step.done:

@@ -21,7 +21,6 @@ from bbo_envs.errors import require_extra
 from bbo_envs.functions.base import Functions
 from bbo_envs.functions.repellers import Repellers
 from bbo_envs.functions.transformed import Transformed
-from bbo_envs.problem import Problem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,17 +80,20 @@ class Episode:
         self.came_back: list[Observation] = []
 
     def add(
-        self, problem: Problem, function: Any, x: Tensor, came_back: Sequence[Observation]
+        self,
+        functions: FunctionDistribution,
+        function: Any,
+        x: Tensor,
+        came_back: Sequence[Observation],
     ) -> None:
         """Takes in a step.
 
         Args:
-            problem: The task.
-            function: State of its functions before the step.
+            functions: The distribution.
+            function: Its state before the step.
             x: ``[B, d]`` what was asked.
             came_back: What the step returned, and what came back late.
         """
-        functions = problem.functions
         self.asked.append(x)
         with torch.no_grad():
             traced = functions.trace(function, x) if isinstance(functions, Functions) else None
@@ -153,10 +155,11 @@ def figure(scene: Scene) -> "Figure":
     made = Figure(figsize=(_PIXELS / _DPI, _PIXELS / _DPI), dpi=_DPI, layout="constrained")
     axes = made.add_subplot()
     axes.set_title(scene.title, fontsize="medium")
-    bare = scene.functions.functions if isinstance(scene.functions, Transformed) else None
-    repellers = bare or scene.functions
-    if isinstance(repellers, Repellers):
-        _draw_repellers(axes, scene, repellers)
+    bare = scene.functions
+    while isinstance(bare, Transformed):
+        bare = bare.functions
+    if isinstance(bare, Repellers):
+        _draw_repellers(axes, scene, bare)
     elif scene.functions.dim == 1:
         _draw_curve(axes, scene)
     elif scene.functions.dim == 2:

@@ -129,7 +129,12 @@ def _control() -> dict[str, Task]:
 
 
 def _hpo() -> dict[str, Task]:
-    own = {"SVM-3d": "svm", "LDA-3d": "lda", "LogReg-4d": "logreg", "ResNet-6d": "resnet"}
+    own = {
+        "SVM-3d": (3, "svm"),
+        "LDA-3d": (3, "lda"),
+        "LogReg-4d": (4, "logreg"),
+        "ResNet-6d": (6, "resnet"),
+    }
     tables = {
         "MLP-5d": (5, "mlp", "australian", "HPOBench, Eggensperger et al. 2021"),
         "FCNet-9d": (9, "fcnet", "protein_structure", "Klein & Hutter 2019"),
@@ -143,10 +148,10 @@ def _hpo() -> dict[str, Task]:
                 False,
                 True,
                 "our own table: bbo_envs/hpo/data",
-                int(name[-2]),
+                d,
                 {"name": table},
             )
-            for name, table in own.items()
+            for name, (d, table) in own.items()
         },
         **{
             f"BBO-HPO-{name}-v0": Task(

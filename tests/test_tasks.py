@@ -174,7 +174,11 @@ class TestSuites:
         for task, arguments, seeds in suite(name)[:: 97 if name == "bbob" else 1]:
             env = gymnasium.make(task, **arguments, budget=2)
             env.reset(seed=seeds[0])
-            env.step(env.action_space.sample())
+            observation, reward, *_, info = env.step(env.action_space.sample())
+            assert observation in env.observation_space
+            assert observation[2] == (1 if arguments.get("workers", 1) == 1 else 0)
+            assert np.isfinite(reward)
+            assert info["t"] == 1
 
     def test_an_unknown_suite(self):
         with pytest.raises(UnknownNameError, match="Did you mean 'quick'"):

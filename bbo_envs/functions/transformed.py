@@ -68,6 +68,8 @@ class Transformed(Functions):
             t.passes_gradients for t in transforms
         )
         self.extends = functions.extends
+        self._keeps_cube = not leaving
+        self._keeps_minimum = all(t.keeps_minimum for t in transforms)
         self._spread: float | None = None
 
     def sample(self, batch: int, generator: torch.Generator) -> TransformedState:
@@ -86,9 +88,7 @@ class Transformed(Functions):
         )
 
     def value(self, state: TransformedState, x: Tensor) -> tuple[Tensor, TransformedState]:
-        y, function = self.functions.value(
-            state.function, self._forward(state, x.unsqueeze(1)).squeeze(1)
-        )
+        y, function = self.functions.value(state.function, self._moved(state, x))
         drawn = list(state.drawn)
         for i in reversed(range(len(drawn))):
             y, drawn[i] = self.transforms[i].value(drawn[i], y)
@@ -96,18 +96,15 @@ class Transformed(Functions):
 
     def optimum(self, state: TransformedState) -> Tensor | None:
         minimum = self.functions.optimum(state.function)
-        kept = all(t.keeps_minimum for t in self.transforms)
-        inside = self.minimisers(state) is not None or all(t.keeps_cube for t in self.transforms)
-        if minimum is None or not (kept and inside):
+        inside = self._keeps_cube or self.minimisers(state) is not None
+        if minimum is None or not (self._keeps_minimum and inside):
             return None
-        for transform, drawn in zip(reversed(self.transforms), reversed(state.drawn), strict=True):
-            minimum = transform.level(drawn, minimum)
-        return minimum
+        return self._level_of(state, minimum)
 
     def minimisers(self, state: TransformedState) -> Tensor | None:
         """Where each function's minimisers lie: ``[B, k, d]``, some outside the cube."""
         points = self.functions.minimisers(state.function)
-        if points is None or not all(t.keeps_minimum for t in self.transforms):
+        if points is None or not self._keeps_minimum:
             return None
         for transform, drawn in zip(reversed(self.transforms), reversed(state.drawn), strict=True):
             points = transform.inverse(drawn, points)
@@ -115,26 +112,30 @@ class Transformed(Functions):
 
     def native(self, state: TransformedState, x: Tensor) -> Tensor:
         """The points in the units of the functions; they may leave their box a little."""
-        return self.functions.native(
-            state.function, self._forward(state, x.unsqueeze(1)).squeeze(1)
-        )
+        return self.functions.native(state.function, self._moved(state, x))
 
     def surface(self, state: TransformedState, points: Tensor) -> Tensor | None:
         moved = self._forward(state, points.unsqueeze(0)).squeeze(0)
         values = self.functions.surface(state.function, moved)
-        if values is None:
-            return None
-        for transform, drawn in zip(reversed(self.transforms), reversed(state.drawn), strict=True):
-            values = transform.level(drawn, values)
-        return values
+        return None if values is None else self._level_of(state, values)
 
     def trace(self, state: TransformedState, x: Tensor) -> Tensor | None:
-        return self.functions.trace(state.function, self._forward(state, x.unsqueeze(1)).squeeze(1))
+        return self.functions.trace(state.function, self._moved(state, x))
+
+    def _level_of(self, state: TransformedState, y: Tensor) -> Tensor:
+        """What becomes of values y of the functions, without noise."""
+        for transform, drawn in zip(reversed(self.transforms), reversed(state.drawn), strict=True):
+            y = transform.level(drawn, y)
+        return y
 
     def _level(self) -> tuple[float, float]:
         if self._spread is None:
             self._spread = self.functions.spread()
         return self.functions.prior_mean, self._spread
+
+    def _moved(self, state: TransformedState, x: Tensor) -> Tensor:
+        """Moves one point for each function, ``[B, d]``."""
+        return self._forward(state, x.unsqueeze(1)).squeeze(1)
 
     def _forward(self, state: TransformedState, points: Tensor) -> Tensor:
         """Moves points ``[B, k, d]``."""
@@ -145,7 +146,7 @@ class Transformed(Functions):
 
     def _lost(self, state: TransformedState) -> Tensor | None:
         minimisers = self.minimisers(state)
-        if minimisers is None or all(t.keeps_cube for t in self.transforms):
+        if minimisers is None or self._keeps_cube:
             return None
         return ~((minimisers - 0.5).abs() <= 0.5).all(2).any(1)
 

@@ -5,7 +5,7 @@ import json
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-import safetensors.torch
+from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from bbo_envs.errors import UnknownNameError
@@ -36,4 +36,4 @@ def load_table(name: str) -> StoredTable:
         raise UnknownNameError("table", name, names)
     data = gzip.decompress((FOLDER / f"{name}.safetensors.gz").read_bytes())
     card = json.loads((FOLDER / f"{name}.json").read_text())
-    return StoredTable(safetensors.torch.load(data)["values"], card)
+    return StoredTable(load_tensors(data)["values"], card)

@@ -40,7 +40,7 @@ def compute(recipe: Recipe, journal: Path, jobs: int) -> tuple[NDArray[np.float6
         delayed(_timed)(recipe.name, unit) for unit in todo
     )
     with journal.open("a") as file:
-        if journal.read_text() and not journal.read_text().endswith("\n"):
+        if not journal.read_text().endswith("\n"):
             file.write("\n")  # ends the line that a kill cut off
         for unit, values, seconds in track(results, recipe.name, total=len(todo)):
             line = {"unit": unit, "values": values.tolist(), "seconds": seconds}
