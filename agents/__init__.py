@@ -1,8 +1,10 @@
 """Optimisers: learned ones with shipped weights, and classical ones behind the same interface."""
 
 import importlib
+import re
 
 from agents.base import Agent
+from agents.networks import NETWORKS, Network
 from agents.pretrained import WeightsError, card, load, trained_names
 from agents.recurrent import LSTMAgent
 from bbo_envs.errors import UnknownNameError, require_extra
@@ -10,8 +12,10 @@ from bbo_envs.problem import Problem
 
 __all__ = [
     "CLASSICAL",
+    "NETWORKS",
     "Agent",
     "LSTMAgent",
+    "Network",
     "WeightsError",
     "card",
     "load",
@@ -36,6 +40,7 @@ def make_agent(name: str, problem: Problem) -> Agent:
     Args:
         name: One of ``CLASSICAL``; a trained network, or its name without the dimension
             (``"lstm-oi"`` is ``"lstm-oi-6d"`` where d = 6); or the path of a weights file.
+            Networks that propose in any number of dimensions have none in their names.
         problem: What it will be used on. Only its dimension is looked at, save by
             ``"gp-ei-known"``, which is given the kernel that generates the functions, and the
             noise.
@@ -59,10 +64,10 @@ def make_agent(name: str, problem: Problem) -> Agent:
     dim = problem.functions.dim
     if name.endswith(".safetensors") or name in trained_names():
         network = load(name)
-        if network.dim != dim:
+        if network.dim not in (None, dim):
             raise ValueError(f"agent {name!r} proposes in {network.dim} dimensions, not in {dim}")
         return network
-    others = [other for other in trained_names() if other.rpartition("-")[0] == name]
+    others = [o for o in trained_names() if re.fullmatch(rf"{re.escape(name)}-\d+d", o)]
     if f"{name}-{dim}d" in others:
         return load(f"{name}-{dim}d")
     if others:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as pack_tensors
 
-from agents.recurrent import LSTMAgent
+from agents.networks import Network, kind_of, make_network
 from bbo_envs.errors import UnknownNameError
 
 
@@ -28,7 +28,7 @@ def trained_names() -> list[str]:
     return sorted(path.stem for path in _shipped().glob("*.safetensors"))
 
 
-def load(name: str | Path) -> LSTMAgent:
+def load(name: str | Path) -> Network:
     """Loads a trained network, ready to propose.
 
     Its parameters require no gradient; call ``requires_grad_()`` to train it further.
@@ -58,9 +58,17 @@ def load(name: str | Path) -> LSTMAgent:
             f"{str(facts.get('sha256'))[:12]}…; {_REMEDY}"
         )
     try:
-        agent = LSTMAgent(**facts["architecture"])
+        agent = _build(facts["architecture"])
         agent.load_state_dict(parse_tensors(data))
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (
+        SafetensorError,
+        ImportError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         raise WeightsError(
             f"the weights {path} do not fit their card ({type(error).__name__}: {error}); {_REMEDY}"
         ) from error
@@ -84,7 +92,7 @@ def card(name: str | Path) -> dict[str, Any]:
     return facts
 
 
-def save(path: Path, agent: LSTMAgent, facts: dict[str, Any]) -> None:
+def save(path: Path, agent: Network, facts: dict[str, Any]) -> None:
     """Writes a network and its card: ``path`` and ``path`` with the suffix ``.json``.
 
     Args:
@@ -95,11 +103,19 @@ def save(path: Path, agent: LSTMAgent, facts: dict[str, Any]) -> None:
     data = pack_tensors({k: v.cpu().contiguous() for k, v in agent.state_dict().items()})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    own = {"architecture": agent.architecture, "sha256": hashlib.sha256(data).hexdigest()}
+    architecture = {"kind": kind_of(agent), **agent.architecture}
+    own = {"architecture": architecture, "sha256": hashlib.sha256(data).hexdigest()}
     path.with_suffix(".json").write_text(json.dumps(own | facts, indent=2) + "\n")
 
 
 _REMEDY = "copy it again, or reinstall: pip install --force-reinstall --no-deps bbo-envs"
+
+
+def _build(architecture: dict[str, Any]) -> Network:
+    arguments = dict(architecture)
+    # The first networks were all LSTMs, and their cards do not say so.
+    kind = arguments.pop("kind", "lstm")
+    return make_network(kind, arguments.pop("dim", None), arguments)
 
 
 def _shipped() -> Path:

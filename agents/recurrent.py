@@ -1,7 +1,8 @@
-"""The LSTM optimiser of Chen et al. 2017, section 2, for a fixed number of dimensions."""
+"""The LSTM optimiser of Chen et al. 2017, section 2, and what it shares with the DNC."""
 
 import math
-from typing import Any, NamedTuple
+from abc import abstractmethod
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from gymnasium.spaces import Box
@@ -11,6 +12,101 @@ from agents.features import History, empty_history, update, value_features
 from bbo_envs.core import Observation
 
 _VALUE_FEATURES = 7
+
+
+class RecurrentState(Protocol):
+    """What the state of every ``RecurrentAgent`` holds beside the memory of its core.
+
+    Attributes:
+        history: Running statistics of the evaluations.
+        generator: The source of the random points.
+    """
+
+    @property
+    def history(self) -> History: ...
+
+    @property
+    def generator(self) -> torch.Generator: ...
+
+    def _replace(self, *args: Any, **fields: Any) -> Any: ...
+
+
+State = TypeVar("State", bound=RecurrentState)
+
+
+class RecurrentAgent(nn.Module, Generic[State]):
+    """Proposes the next query by a recurrent network: h_t, x_t = RNN(h_t-1, x_t-1, y_t-1, o_t-1).
+
+    The paper publishes its networks only in outline; what it leaves open is chosen here so that
+    they learn. Values are fed normalised, together with the incumbent (see ``agents.features``).
+    The output is an offset from the incumbent: an absolute one through a sigmoid saturates at the
+    boundary and collapses to one fixed query. And each step is given a uniform random point with
+    a gate that moves the query towards it: a deterministic network stops exploring. The gate is
+    a noisy one, whose spread is learned too; with a gate that is a plain number the network stays
+    where it is as soon as no small step away from the incumbent helps.
+
+    A subclass is the core between them. It makes its layers, last of all ``head``, and draws their
+    weights by ``initialise``.
+
+    Args:
+        dim: The number of coordinates it proposes.
+
+    Attributes:
+        kind: The name of the core.
+        dim: The number of coordinates it proposes.
+        architecture: The arguments that make the same network again, save for its weights.
+        head: Maps the output of the core to ``outputs`` numbers.
+        inputs: The number of features that the core is fed, 4 d + 7.
+        outputs: The number of values that make a query, 2 d + 1.
+    """
+
+    kind: ClassVar[str]
+    architecture: dict[str, Any]
+    head: nn.Linear
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.inputs = 4 * dim + _VALUE_FEATURES
+        self.outputs = 2 * dim + 1
+
+    @abstractmethod
+    def _blank(self, batch: int, history: History, generator: torch.Generator) -> State:
+        """The all-zero state of B rows, with this history and this generator."""
+
+    @abstractmethod
+    def _core(self, signal: Tensor, state: State) -> tuple[Tensor, State]:
+        """Maps features ``[B, inputs]`` to ``[B, outputs]``, and moves the core's memory on."""
+
+    def init(self, batch: int, space: Box, budget: int, generator: torch.Generator) -> State:
+        """The all-zero state.
+
+        Raises:
+            ValueError: If the space has another number of dimensions than the network.
+        """
+        if space.shape != (self.dim,):
+            raise ValueError(
+                f"this network proposes in {self.dim} dimensions, the task has shape "
+                f"{space.shape}; load a network trained for that number of dimensions"
+            )
+        weight = self.head.weight
+        history = empty_history(batch, self.dim, budget, weight.dtype, weight.device)
+        return self._blank(batch, history, generator)
+
+    def step(self, state: State, observation: Observation) -> tuple[Tensor, State]:
+        """The next query ``[B, dim]``, in the network's dtype."""
+        history = update(state.history, observation)
+        best = history.best_x
+        # Where nothing came back, the incumbent stands in for the last query.
+        last = torch.where(observation.o.unsqueeze(-1) > 0, observation.x.to(best), best)
+        values = value_features(history, observation)
+        uniform = open_uniform((len(best), self.dim + 1), state.generator).to(best)
+        away = uniform[:, 1:] - best
+        signal = torch.cat([last - 0.5, best - 0.5, last - best, away, values], -1)
+        output, state = self._core(signal, state._replace(history=history))
+        offset, gate, spread = output.split_with_sizes([self.dim, self.dim, 1], -1)
+        gate = (gate + spread.exp() * uniform[:, :1].logit()).sigmoid()
+        return clamp_to_cube(best + offset + gate * away), state
 
 
 class LSTMState(NamedTuple):
@@ -29,16 +125,8 @@ class LSTMState(NamedTuple):
     generator: torch.Generator
 
 
-class LSTMAgent(nn.Module):
-    """Proposes the next query by a stacked LSTM: h_t, x_t = RNN(h_t-1, x_t-1, y_t-1, o_t-1).
-
-    The paper publishes its network only in outline; what it leaves open is chosen here so that it
-    learns. Values are fed normalised, together with the incumbent (see ``agents.features``). The
-    output is an offset from the incumbent: an absolute one through a sigmoid saturates at the
-    boundary and collapses to one fixed query. And each step is given a uniform random point with
-    a gate that moves the query towards it: a deterministic network stops exploring. The gate is
-    a noisy one, whose spread is learned too; with a gate that is a plain number the network stays
-    where it is as soon as no small step away from the incumbent helps.
+class LSTMAgent(RecurrentAgent[LSTMState]):
+    """A stacked LSTM.
 
     Args:
         dim: The number of coordinates it proposes.
@@ -54,62 +142,67 @@ class LSTMAgent(nn.Module):
         torch.Size([3, 2])
     """
 
+    kind = "lstm"
+
     def __init__(
         self, dim: int, hidden: int = 128, layers: int = 1, generator: torch.Generator | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(dim)
         self.architecture = {"dim": dim, "hidden": hidden, "layers": layers}
-        self.dim = dim
-        inputs = 4 * dim + _VALUE_FEATURES
         self.cells = nn.ModuleList(
-            nn.LSTMCell(inputs if layer == 0 else hidden, hidden) for layer in range(layers)
+            nn.LSTMCell(self.inputs if layer == 0 else hidden, hidden) for layer in range(layers)
         )
-        self.head = nn.Linear(hidden, 2 * dim + 1)
-        _initialise(self, generator)
+        self.head = nn.Linear(hidden, self.outputs)
+        initialise(self, generator)
 
-    def init(self, batch: int, space: Box, budget: int, generator: torch.Generator) -> LSTMState:
-        """The all-zero state.
-
-        Raises:
-            ValueError: If the space has another number of dimensions than the network.
-        """
-        if space.shape != (self.dim,):
-            raise ValueError(
-                f"this network proposes in {self.dim} dimensions, the task has shape "
-                f"{space.shape}; load a network trained for that number of dimensions"
-            )
-        weight = self.head.weight
-        zeros = weight.new_zeros(len(self.cells), batch, weight.shape[1])
-        history = empty_history(batch, self.dim, budget, weight.dtype, weight.device)
+    def _blank(self, batch: int, history: History, generator: torch.Generator) -> LSTMState:
+        zeros = history.best_x.new_zeros(len(self.cells), batch, self.head.in_features)
         return LSTMState(zeros, zeros, history, generator)
 
-    def step(self, state: LSTMState, observation: Observation) -> tuple[Tensor, LSTMState]:
-        """The next query ``[B, dim]``, in the network's dtype."""
-        history = update(state.history, observation)
-        best = history.best_x
-        # Where nothing came back, the incumbent stands in for the last query.
-        last = torch.where(observation.o.unsqueeze(-1) > 0, observation.x.to(best), best)
-        values = value_features(history, observation)
-        uniform = _uniform((len(best), self.dim + 1), state.generator).to(best)
-        away = uniform[:, 1:] - best
-        signal = torch.cat([last - 0.5, best - 0.5, last - best, away, values], -1)
+    def _core(self, signal: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         hidden, cell = [], []
         for layer, lstm in enumerate(self.cells):
             signal, memory = lstm(signal, (state.hidden[layer], state.cell[layer]))
             hidden.append(signal)
             cell.append(memory)
-        offset, gate, spread = self.head(signal).split([self.dim, self.dim, 1], -1)
-        gate = (gate + spread.exp() * uniform[:, :1].logit()).sigmoid()
-        x = clamp_to_cube(best + offset + gate * away)
-        return x, LSTMState(torch.stack(hidden), torch.stack(cell), history, state.generator)
+        state = state._replace(hidden=torch.stack(hidden), cell=torch.stack(cell))
+        return self.head(signal), state
 
 
-def _uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Draws from the open interval (0, 1), so that the logistic quantile is finite."""
+def open_uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draws from the open interval (0, 1), so that the logistic quantile is finite.
+
+    The draws are float32 and lie on the generator's device.
+
+    Example:
+        >>> u = open_uniform((1000,), torch.Generator().manual_seed(0))
+        >>> bool(u.logit().isfinite().all())
+        True
+    """
     tiny = torch.finfo(torch.float32).eps
     return torch.empty(shape, device=generator.device).uniform_(
         tiny, 1.0 - tiny, generator=generator
     )
+
+
+def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
+    """Draws weights as PyTorch's LSTM does, U(-1/sqrt(fan), 1/sqrt(fan)), from the generator.
+
+    Layers are drawn in the order in which the module holds them. Without a generator PyTorch's
+    global one is used.
+
+    Example:
+        >>> layer = nn.Linear(4, 1)
+        >>> initialise(layer, torch.Generator().manual_seed(0))
+        >>> bool((layer.weight.abs() <= 0.5).all())
+        True
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.LSTMCell | nn.Linear):
+            fan = layer.hidden_size if isinstance(layer, nn.LSTMCell) else layer.in_features
+            bound = 1.0 / math.sqrt(fan)
+            for parameter in layer.parameters(recurse=False):
+                nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
 
 def clamp_to_cube(x: Tensor) -> Tensor:
@@ -139,13 +232,3 @@ class _Clamp(torch.autograd.Function):
         (x,), (gradient,) = ctx.saved_tensors, gradients
         outward = ((x <= 0.0) & (gradient > 0.0)) | ((x >= 1.0) & (gradient < 0.0))
         return gradient.masked_fill(outward, 0.0)
-
-
-def _initialise(module: nn.Module, generator: torch.Generator | None) -> None:
-    """Draws weights as PyTorch's LSTM does, U(-1/sqrt(fan), 1/sqrt(fan)), from the generator."""
-    for layer in module.modules():
-        if isinstance(layer, nn.LSTMCell | nn.Linear):
-            fan = layer.hidden_size if isinstance(layer, nn.LSTMCell) else layer.in_features
-            bound = 1.0 / math.sqrt(fan)
-            for parameter in layer.parameters(recurse=False):
-                nn.init.uniform_(parameter, -bound, bound, generator=generator)

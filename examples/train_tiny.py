@@ -6,12 +6,14 @@ import torch
 
 from agents import make_agent
 from bbo_envs import make_problem
-from training.bptt import Trainer
 from training.configs import PRESETS
 from training.score import score
+from training.trainer import Trainer
 
 torch.set_num_threads(1)
-config = replace(PRESETS["lstm-oi-2d"], hidden=32, iterations=400, batch=64, horizon=25)
+config = replace(
+    PRESETS["lstm-oi-2d"], network_arguments={"hidden": 32}, iterations=400, batch=64, horizon=25
+)
 trainer = Trainer(config)
 while trainer.iteration < config.iterations:
     facts = trainer.step()

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
+
+from agents.networks import Network
 
 
 class CheckpointError(RuntimeError):
@@ -17,7 +19,7 @@ class CheckpointError(RuntimeError):
 
 def save_checkpoint(
     path: Path,
-    module: nn.Module,
+    module: Network,
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
     facts: dict[str, Any],
@@ -47,7 +49,7 @@ def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str
 
 
 def load_checkpoint(
-    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
+    path: Path, module: Network, optimizer: torch.optim.Optimizer, generator: torch.Generator
 ) -> dict[str, Any]:
     """Puts a run back where ``save_checkpoint`` left it, in place, and returns its facts.
 

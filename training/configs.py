@@ -1,20 +1,25 @@
 """What to train and how: one dataclass, and a preset for each network that ships."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from tyro.constructors import PrimitiveConstructorSpec
 
 from bbo_envs.checks import number_between, positive_integer
+from bbo_envs.seeds import AGENT_SEED
+from training.distribution import Mixture
 
-_Json = PrimitiveConstructorSpec[dict[str, Any]](
-    nargs=1,
-    metavar="JSON",
-    instance_from_str=lambda arguments: json.loads(arguments[0]),
-    is_instance=lambda instance: isinstance(instance, dict),
-    str_from_instance=lambda instance: [json.dumps(instance)],
-)
+
+def _json(kind: type) -> Any:
+    """How the command line reads and shows an argument that is a JSON object or list."""
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="JSON",
+        instance_from_str=lambda arguments: json.loads(arguments[0]),
+        is_instance=lambda instance: isinstance(instance, kind),
+        str_from_instance=lambda instance: [json.dumps(instance)],
+    )
 
 
 @dataclass(frozen=True)
@@ -27,24 +32,33 @@ class TrainConfig:
 
     task: str = "BBO-GP-6d-v0"
     """The task whose functions the network is trained on."""
-    task_arguments: Annotated[dict[str, Any], _Json] = field(
+    task_arguments: Annotated[dict[str, Any], _json(dict)] = field(
         default_factory=lambda: {"sampler": "fourier", "features": 256}
     )
     """Arguments of the task, as for gym.make; the budget is set by the horizon."""
-    hidden: int = 128
-    """Width of the LSTM."""
-    layers: int = 1
-    """Layers of the LSTM."""
-    loss: Literal["sum", "oi", "oi-telescoped", "ei"] = "oi"
+    mixture: Annotated[dict[str, Any], _json(dict)] = field(default_factory=dict)
+    """What every micro-batch draws anew, over task_arguments: {argument: [choices]} or {argument:
+    {"low": a, "high": b}}; see training.distribution.Mixture."""
+    network: Literal["lstm", "dnc", "universal", "posterior-guided"] = "lstm"
+    """The kind of network; see agents.networks.NETWORKS."""
+    network_arguments: Annotated[dict[str, Any], _json(dict)] = field(
+        default_factory=lambda: {"hidden": 128}
+    )
+    """Arguments of its class, beside the dimension."""
+    loss: Literal["sum", "oi", "oi-telescoped", "ei", "ucb", "regret"] = "oi"
     """The loss; 'oi' is its stop-gradient form."""
     iterations: int = 20_000
     """Steps of Adam."""
     batch: int = 128
     """Functions per iteration."""
+    micro_batches: int = 1
+    """Parts of the batch, each with its own draw of the mixture, whose gradients are averaged."""
     first_horizon: int = 10
     """Evaluations per function at the start of the curriculum."""
     horizon: int = 100
     """Evaluations per function at its end."""
+    mix_horizons: bool = False
+    """Draw each micro-batch's horizon log-uniformly from first_horizon to the curriculum's."""
     truncation: int = 50
     """Gradients pass through at most this many steps (truncated BPTT)."""
     curriculum: float = 0.7
@@ -61,36 +75,95 @@ class TrainConfig:
     """Pass no gradient through the values fed back to the network."""
     seed: int = 0
     """Of the initial weights and of all functions."""
+    score_tasks: Annotated[list[dict[str, Any]], _json(list)] = field(default_factory=list)
+    """Further tasks that the network is scored on: [{"task", "arguments", "budget"}]."""
 
     def __post_init__(self) -> None:
         """Checks the numbers, so that a mistake shows before hours are spent on it."""
-        counts = ("hidden", "layers", "iterations", "batch", "first_horizon", "horizon")
+        counts = ("iterations", "batch", "micro_batches", "first_horizon", "horizon")
         for name in (*counts, "truncation", "warm_up"):
             positive_integer(name, getattr(self, name))
         for name in ("learning_rate", "max_gradient", "max_query_gradient"):
             number_between(name, getattr(self, name), 0.0)
         number_between("curriculum", self.curriculum, 0.0, 1.0)
-        if not 0 <= self.seed < 2**30:
+        if not 0 <= self.seed < AGENT_SEED:
             raise ValueError(
                 f"seed must be in [0, 2^30), got {self.seed!r}: those above are for evaluation"
             )
-        arguments = self.task_arguments
-        if not isinstance(arguments, dict) or {"budget", "dtype", "device"} & arguments.keys():
+        if self.batch % self.micro_batches:
             raise ValueError(
-                "task_arguments must be an object without budget, dtype and device, which training "
-                f"sets itself; got {arguments!r}"
+                f"batch must be a multiple of micro_batches, got {self.batch} and "
+                f"{self.micro_batches}"
             )
+        if not isinstance(self.network_arguments, dict):
+            raise ValueError(f"network_arguments must be an object, got {self.network_arguments!r}")
+        Mixture(self.task, self.task_arguments, self.mixture)
+        for entry in self.score_tasks:
+            if not isinstance(entry, dict) or entry.keys() - {"arguments", "budget"} != {"task"}:
+                raise ValueError(
+                    "score_tasks must be a list of objects with a task and, if need be, arguments "
+                    f"and a budget; got {entry!r}"
+                )
+            Mixture(entry["task"], entry.get("arguments", {}), {})
+
+
+def _gp(dim: int, network: str, loss: str) -> TrainConfig:
+    """The preset of a network for GP samples in a fixed number of dimensions."""
+    common = TrainConfig(
+        task=f"BBO-GP-{dim}d-v0",
+        network=network,  # type: ignore[arg-type]
+        network_arguments={"hidden": 128} if network == "lstm" else {},
+        loss=loss,  # type: ignore[arg-type]
+        iterations=2_000 if network == "lstm" else 1_500,
+        truncation=20,
+        learning_rate=3e-3,
+    )
+    # A longer horizon adds noise, not skill, where a run takes more than 60 evaluations.
+    return replace(common, horizon=60) if dim >= 6 else common
+
+
+# GP samples as various as a network meets that is told nothing: the mixture of the networks for any
+# number of dimensions.
+_VARIOUS: dict[str, Any] = {
+    "dim": [1, 2, 3, 4, 6, 9, 12],
+    "kernel": ["rbf", "rbf", "matern52"],
+    "length_scale_factor": {"low": 0.5, "high": 2.0},
+    "noise": [0, 0, 0.1],
+    "workers": [1, 1, 1, 5],
+    "transforms": [[], [], ["warp_values"]],
+}
+
+
+def _any_dimension(network: str) -> TrainConfig:
+    """The preset of a network that proposes in any number of dimensions."""
+    scored = [{"dim": dim, "budget": 100} for dim in (1, 2, 3, 4, 9, 12)]
+    return TrainConfig(
+        task="BBO-GP-v0",
+        task_arguments={"dim": 6, "sampler": "fourier", "features": 256},
+        mixture=_VARIOUS,
+        network=network,  # type: ignore[arg-type]
+        network_arguments={},
+        batch=128,
+        micro_batches=4,
+        mix_horizons=True,
+        truncation=20,
+        score_tasks=[
+            {"task": "BBO-GP-v0", "arguments": {"dim": scores["dim"]}, "budget": scores["budget"]}
+            for scores in [*scored, {"dim": 6, "budget": 150}]
+        ],
+    )
 
 
 PRESETS: dict[str, TrainConfig] = {
-    "lstm-oi-6d": TrainConfig(
-        task="BBO-GP-6d-v0",
-        hidden=256,
-        iterations=1_800,
-        batch=256,
-        horizon=60,
-        truncation=20,
-        learning_rate=3e-3,
-    ),
-    "lstm-oi-2d": TrainConfig(task="BBO-GP-2d-v0", iterations=9_000),
+    **{
+        f"{network}-{loss}-6d": _gp(6, network, loss)
+        for network in ("lstm", "dnc")
+        for loss in ("sum", "oi", "ei")
+    },
+    **{
+        f"{network}-oi-{dim}d": _gp(dim, network, "oi")
+        for network in ("lstm", "dnc")
+        for dim in (1, 2, 3, 9)
+    },
+    **{network: _any_dimension(network) for network in ("universal", "posterior-guided")},
 }

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bbo_envs.errors import UnknownNameError
-from bbo_envs.functions.gp import condition, expected_improvement, predict, prior
+from bbo_envs.functions.gp import Prediction, condition, expected_improvement, predict, prior
 from bbo_envs.functions.kernels import Kernel
 from training.rollout import Trajectory
 
@@ -56,6 +56,34 @@ def observed_improvement(
     return (value - best).clamp_max(0.0).sum(-1)
 
 
+def discounted_regret(
+    trajectory: Trajectory, optimum: Tensor | float = 0.0, discount: float = 0.98
+) -> Tensor:
+    """L_R: the sum over t of w_t (min_{i<=t} f(x_i) - f*), where w_t goes as discount^(T - t).
+
+    TV, Malhotra, Narwariya, Vig & Shroff 2019, "Meta-Learning for Black-box Optimization": regret
+    counts more towards the end of a run. The weights are scaled so that their mean is one.
+
+    Args:
+        trajectory: The run.
+        optimum: f*, in a shape that broadcasts to ``[B]``. It changes no gradient, so that any
+            constant serves where the minimum is not known.
+        discount: By how much an evaluation counts less than the next, in (0, 1]. *Inferred.*
+
+    Example:
+        >>> from bbo_envs import Observation
+        >>> value = torch.tensor([[1.0, -2.0, -1.0]])
+        >>> run = Trajectory(torch.zeros(1, 3, 1), value, Observation(None, None, None))
+        >>> discounted_regret(run, optimum=-3.0, discount=1.0)  # 4 + 1 + 1
+        tensor([6.])
+    """
+    best = trajectory.value.cummin(-1).values
+    steps = torch.arange(best.shape[-1] - 1, -1, -1, dtype=best.dtype, device=best.device)
+    weights = discount**steps
+    regret = best - torch.as_tensor(optimum, dtype=best.dtype, device=best.device).unsqueeze(-1)
+    return (regret * weights / weights.mean()).sum(-1)
+
+
 def expected_improvement_loss(
     trajectory: Trajectory, kernel: Kernel, noise: float, reference: float = 0.0
 ) -> Tensor:
@@ -67,6 +95,78 @@ def expected_improvement_loss(
         noise: The standard deviation of the noise in y.
         reference: What the first query improves on: the prior mean.
     """
+
+    def criterion(prediction: Prediction, best: Tensor) -> Tensor:
+        return -expected_improvement(prediction.mean, prediction.variance, best)
+
+    return _summed_criterion(trajectory, kernel, noise, criterion, reference)
+
+
+def confidence_bound_loss(
+    trajectory: Trajectory, kernel: Kernel, noise: float, kappa: float = 2.0
+) -> Tensor:
+    """L_UCB: the sum over t of mean - kappa * deviation at x_t, given what came back before t.
+
+    The GP-UCB loss that Chen et al. 2017, section 2.1, name beside EI and OI and found to do
+    worse. For minimisation the optimistic bound is the lower one (Srinivas et al. 2010).
+
+    Args:
+        trajectory: A run on functions of the GP prior.
+        kernel: The kernel that generates them.
+        noise: The standard deviation of the noise in y.
+        kappa: The weight of the deviation. *Inferred*: the paper publishes none.
+    """
+
+    def criterion(prediction: Prediction, best: Tensor) -> Tensor:
+        # The floor keeps the gradient of the root finite where the posterior is certain.
+        return prediction.mean - kappa * prediction.variance.clamp_min(1e-18).sqrt()
+
+    return _summed_criterion(trajectory, kernel, noise, criterion)
+
+
+def make_loss(name: str, functions: Any, noise: float = 0.0, optimum: Tensor | None = None) -> Loss:
+    """Makes a loss for runs on a function distribution.
+
+    Args:
+        name: ``"sum"``, ``"oi"`` (stop-gradient form), ``"oi-telescoped"``, ``"ei"``, ``"ucb"`` or
+            ``"regret"``.
+        functions: The distribution that the runs are on; EI and UCB need its kernel.
+        noise: The standard deviation of the noise in y.
+        optimum: The minima of the functions, for ``"regret"``; the prior mean stands in for them
+            where they are not known, which changes no gradient.
+
+    Raises:
+        UnknownNameError: If no loss has this name.
+        ValueError: If EI or UCB is asked for on functions that are not GP samples.
+    """
+    reference = functions.prior_mean
+    kernel: Any = getattr(functions, "kernel", None)
+    losses: dict[str, Loss] = {
+        "sum": summed,
+        "oi": lambda run: observed_improvement(run, reference, stop_gradient=True),
+        "oi-telescoped": lambda run: observed_improvement(run, reference, stop_gradient=False),
+        "ei": lambda run: expected_improvement_loss(run, kernel, noise, reference),
+        "ucb": lambda run: confidence_bound_loss(run, kernel, noise),
+        "regret": lambda run: discounted_regret(run, reference if optimum is None else optimum),
+    }
+    if name not in losses:
+        raise UnknownNameError("loss", name, losses)
+    if name in ("ei", "ucb") and kernel is None:
+        raise ValueError(
+            f"loss {name!r} needs the posterior of the generating GP, which "
+            f"{type(functions).__name__} does not have; use 'oi' or 'sum'"
+        )
+    return losses[name]
+
+
+def _summed_criterion(
+    trajectory: Trajectory,
+    kernel: Kernel,
+    noise: float,
+    criterion: Callable[[Prediction, Tensor], Tensor],
+    reference: float = 0.0,
+) -> Tensor:
+    """Sums a criterion of the posterior at each query, and of the best y before it."""
     seen_x, seen_y, seen_o = (part.double() for part in trajectory.observation)
     queries = trajectory.x.double()
     batch, budget, dim = queries.shape
@@ -81,36 +181,5 @@ def expected_improvement_loss(
                 gp, predict(kernel, gp, seen_x[:, t]), seen_x[:, t], seen_y[:, t], variance
             )
             best = torch.minimum(best, seen_y[:, t])
-        prediction = predict(kernel, gp, queries[:, t])
-        total = total + expected_improvement(prediction.mean, prediction.variance, best)
-    return (-total).to(trajectory.value.dtype)
-
-
-def make_loss(name: str, functions: Any, noise: float = 0.0) -> Loss:
-    """Makes a loss for runs on a function distribution.
-
-    Args:
-        name: ``"sum"``, ``"oi"`` (stop-gradient form), ``"oi-telescoped"`` or ``"ei"``.
-        functions: The distribution that the runs are on; EI needs its kernel.
-        noise: The standard deviation of the noise in y.
-
-    Raises:
-        UnknownNameError: If no loss has this name.
-        ValueError: If EI is asked for on functions that are not GP samples.
-    """
-    reference = functions.prior_mean
-    if name == "ei":
-        if not hasattr(functions, "kernel"):
-            raise ValueError(
-                "loss 'ei' needs the posterior of the generating GP, which "
-                f"{type(functions).__name__} does not have; use 'oi' or 'sum'"
-            )
-        return lambda run: expected_improvement_loss(run, functions.kernel, noise, reference)
-    losses: dict[str, Loss] = {
-        "sum": summed,
-        "oi": lambda run: observed_improvement(run, reference, stop_gradient=True),
-        "oi-telescoped": lambda run: observed_improvement(run, reference, stop_gradient=False),
-    }
-    if name not in losses:
-        raise UnknownNameError("loss", name, [*losses, "ei"])
-    return losses[name]
+        total = total + criterion(predict(kernel, gp, queries[:, t]), best)
+    return total.to(trajectory.value.dtype)

@@ -1,6 +1,8 @@
 """How good a trained network is, on functions that no training run has seen."""
 
-from typing import Any
+import copy
+import math
+from typing import Any, NamedTuple
 
 import torch
 from gymnasium.spaces import Box
@@ -10,10 +12,14 @@ from torch import Tensor
 from agents.base import Agent
 from bbo_envs.core import Observation
 from bbo_envs.problem import Problem, ProblemState
+from bbo_envs.registration import make_problem
 from bbo_envs.seeds import agent_generator, function_generator
-from training.rollout import Trajectory, unroll
+from training.rollout import unroll
 
 MILESTONES = (10, 25, 50, 100)
+
+_ROWS = 1000
+_ROWS_OF_SETS = 250
 
 
 def held_out(problem: Problem, seeds: range) -> tuple[ProblemState, Observation]:
@@ -51,35 +57,80 @@ def score(agent: Agent, problem: Problem, functions: int = 1000) -> dict[str, An
         functions: The number of functions.
 
     Returns:
-        ``best_at``: for each milestone within the budget, the mean of the best noise-free value
-        and the half width of its 95 % interval; ``boundary``: the share of coordinates on the
-        boundary of the cube; ``spread``: the mean standard deviation of a query's coordinates over
-        functions, zero for a network that has collapsed to fixed queries; ``best_at_shuffled``:
-        the means when every function is shown another one's values, which must be worse.
+        ``best_at``: for each milestone up to the budget, and the budget itself, the mean of the
+        best noise-free value and the half width of its 95 % interval; ``best_at_own_budget``: the
+        same for runs of just that budget, which the agent is told; ``boundary``: the share of
+        coordinates on the boundary of the cube; ``spread``: the mean standard deviation of a
+        query's coordinates over functions, zero for a network that has collapsed to fixed queries;
+        ``best_at_shuffled``: the means when every function is shown another one's values, which
+        must be worse.
     """
     run = _play(agent, problem, functions)
     shuffled = _play(_Shuffled(agent), problem, functions)
-    best, best_shuffled = (r.value.cummin(1).values for r in (run, shuffled))
-    marks = [t for t in MILESTONES if t <= problem.budget]
+    marks = sorted({t for t in MILESTONES if t < problem.budget} | {problem.budget})
+    shorter = {t: _play(agent, _with_budget(problem, t), functions) for t in marks[:-1]}
     return {
         "functions": functions,
-        "best_at": {
-            str(t): {
-                "mean": best[:, t - 1].mean().item(),
-                "ci95": float(half_width(best[:, t - 1].std().item(), functions)),
-            }
-            for t in marks
-        },
+        "best_at": {str(t): _best(run, t) for t in marks},
+        "best_at_own_budget": {str(t): _best(shorter.get(t, run), t) for t in marks},
         "boundary": ((run.x <= 0.0) | (run.x >= 1.0)).double().mean().item(),
         "spread": run.x[:, 1:].std(0).mean().item(),
-        "best_at_shuffled": {str(t): best_shuffled[:, t - 1].mean().item() for t in marks},
+        "best_at_shuffled": {str(t): _best(shuffled, t)["mean"] for t in marks},
     }
 
 
-def _play(agent: Agent, problem: Problem, functions: int) -> Trajectory:
+def scores(agent: Agent, tasks: list[dict[str, Any]], functions: int) -> dict[str, Any]:
+    """What a card says of how good a network is.
+
+    Args:
+        agent: The network.
+        tasks: ``{"task": id, "arguments": {...}, "budget": T}``, its own task first.
+        functions: The number of functions of each.
+
+    Returns:
+        ``score``, on the first task, and ``scores``, on the others: the task with what ``score``
+        returns.
+    """
+    found = []
+    for entry in tasks:
+        problem = make_problem(entry["task"], budget=entry["budget"], **entry["arguments"])
+        found.append({**entry, **score(agent, problem, functions)})
+    return {"score": found[0], "scores": found[1:]}
+
+
+class _Run(NamedTuple):
+    """What scores are made of: queries ``[B, T, d]`` and their values ``[B, T]``."""
+
+    x: Tensor
+    value: Tensor
+
+
+def _play(agent: Agent, problem: Problem, functions: int) -> _Run:
+    """Plays some functions at a time, with a stream of the agent's randomness for each lot."""
+    # A network for any number of dimensions keeps every evaluation of every function: at once,
+    # all of them need gigabytes. The others always take the first thousand at once, since what an
+    # agent draws for a function depends on how many there are.
+    rows = _ROWS_OF_SETS if getattr(agent, "dim", 0) is None else _ROWS
+    runs = []
     with torch.no_grad():
-        start = held_out(problem, range(functions))
-        return unroll(agent, problem, start, agent_generator(0))
+        for lot, first in enumerate(range(0, functions, rows)):
+            start = held_out(problem, range(first, min(first + rows, functions)))
+            runs.append(unroll(agent, problem, start, agent_generator(lot)))
+    return _Run(torch.cat([run.x for run in runs]), torch.cat([run.value for run in runs]))
+
+
+def _best(run: _Run, t: int) -> dict[str, float]:
+    """The mean of the best of the first t evaluations, with its interval."""
+    best = run.value[:, :t].amin(1)
+    deviation = best.std().item() if len(best) > 1 else math.nan
+    return {"mean": best.mean().item(), "ci95": float(half_width(deviation, len(best)))}
+
+
+def _with_budget(problem: Problem, budget: int) -> Problem:
+    """The same functions, of which fewer evaluations may be asked."""
+    shorter = copy.copy(problem)
+    shorter.budget = budget
+    return shorter
 
 
 class _Shuffled:
@@ -87,6 +138,7 @@ class _Shuffled:
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
+        self.dim = getattr(agent, "dim", 0)
 
     def init(self, batch: int, space: Box, budget: int, generator: torch.Generator) -> Any:
         return self.agent.init(batch, space, budget, generator)
