@@ -13,6 +13,9 @@ from torch import Tensor
 
 from bbo_envs.core import Observation
 
+VALUE_FEATURES = 7
+EVALUATION_FEATURES = 5
+
 
 class History(NamedTuple):
     """Running statistics of the evaluations seen so far, per row.
@@ -81,9 +84,7 @@ def value_features(history: History, observation: Observation) -> Tensor:
         observation: The last observation.
     """
     back = observation.o > 0
-    # One where nothing varies yet; written so that the root's gradient stays finite there.
-    varies = history.spread > 0
-    scale = torch.where(varies, history.spread / history.returned.clamp_min(1.0), 1.0).sqrt()
+    scale = deviation(history)
     y = torch.where(back, observation.y.to(torch.float64), history.mean)
     best = torch.where(history.returned > 0, history.best_y, history.mean)
     last_score = (y - history.mean) / scale
@@ -96,3 +97,67 @@ def value_features(history: History, observation: Observation) -> Tensor:
         scale.new_tensor(clock).expand(len(scale), -1),
     ]
     return torch.cat(features, -1).to(history.best_x)
+
+
+def deviation(history: History) -> Tensor:
+    """The running standard deviation ``[B]`` of the values; one where nothing varies yet."""
+    # Written so that the root's gradient stays finite where nothing varies.
+    varies = history.spread > 0
+    return torch.where(varies, history.spread / history.returned.clamp_min(1.0), 1.0).sqrt()
+
+
+class Evaluations(NamedTuple):
+    """A memory of everything seen so far: t observations, those with o = 0 included.
+
+    Attributes:
+        x: ``[B, t, d]`` the points; no gradient passes through them.
+        y: ``[B, t]`` their raw values (float64).
+        o: ``[B, t]`` 1 where an evaluation came back.
+    """
+
+    x: Tensor
+    y: Tensor
+    o: Tensor
+
+
+def no_evaluations(batch: int, dim: int, dtype: torch.dtype, device: torch.device) -> Evaluations:
+    """The memory before the first query."""
+    empty = torch.zeros(batch, 0, dtype=dtype, device=device)
+    return Evaluations(empty.new_zeros(batch, 0, dim), empty.double(), empty)
+
+
+def record(evaluations: Evaluations, observation: Observation) -> Evaluations:
+    """Appends an observation to the memory, O(t)."""
+    x, y, o = (part.detach() for part in observation)
+    return Evaluations(
+        torch.cat([evaluations.x, x.to(evaluations.x).unsqueeze(1)], 1),
+        torch.cat([evaluations.y, y.double().unsqueeze(1)], 1),
+        torch.cat([evaluations.o, o.to(evaluations.o).unsqueeze(1)], 1),
+    )
+
+
+def evaluation_features(history: History, evaluations: Evaluations) -> tuple[Tensor, Tensor]:
+    """What an attention head is told of each evaluation: ``[B, t, 5]`` and ``[B, t, d]``.
+
+    The features are its value against the mean and against the best, in running deviations; the
+    logarithm of its distance from the incumbent, per root of d; and how many evaluations ago it
+    was, as a share and as a logarithm. Beside them stand the differences to the incumbent. All
+    are zero where nothing came back.
+    """
+    back = evaluations.o > 0
+    best_x, best_y, mean = (
+        part.detach().unsqueeze(1) for part in (history.best_x, history.best_y, history.mean)
+    )
+    scale = deviation(history).detach().unsqueeze(1)
+    difference = torch.where(back.unsqueeze(-1), evaluations.x - best_x, 0.0)
+    distance = difference.norm(dim=-1) / difference.shape[-1] ** 0.5
+    number = evaluations.y.shape[1]
+    age = torch.arange(number, 0, -1, dtype=difference.dtype, device=difference.device)
+    y = torch.where(back, evaluations.y, mean)
+    scores = torch.stack([y - mean, y - torch.where(best_y.isinf(), mean, best_y)], -1)
+    features = [
+        (scores / scale.unsqueeze(-1)).to(difference),
+        ((distance + 1e-3).log() / 3.0).unsqueeze(-1),
+        torch.stack([age / max(number, 1), age.log1p() / 5.0], -1).expand(len(y), -1, -1),
+    ]
+    return torch.where(back.unsqueeze(-1), torch.cat(features, -1), 0.0), difference

@@ -14,9 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# DeepMind's guards of dnc/addressing.py: they bound the gradients at an empty memory.
-_NORM_GUARD = 1e-6
-_USAGE_GUARD = 1e-6
+_EPSILON = 1e-6  # of DeepMind's dnc/addressing.py; bounds the gradients at an empty memory
 
 
 class MemoryState(NamedTuple):
@@ -146,7 +144,7 @@ def allocation_weighting(usage: Tensor) -> Tensor:
         >>> allocation_weighting(torch.tensor([[0.9, 0.5, 1.0]]))
         tensor([[0.0500, 0.5000, 0.0000]])
     """
-    usage = _USAGE_GUARD + (1.0 - _USAGE_GUARD) * usage
+    usage = _EPSILON + (1.0 - _EPSILON) * usage
     ascending, order = usage.sort(stable=True)
     products = ascending.cumprod(-1)
     before = torch.cat([torch.ones_like(products[:, :1]), products[:, :-1]], -1)
@@ -298,4 +296,4 @@ def read(memory: Tensor, read_weights: Tensor) -> Tensor:
 
 
 def _inverse_norm(vectors: Tensor) -> Tensor:
-    return torch.rsqrt(vectors.square().sum(-1) + _NORM_GUARD)
+    return torch.rsqrt(vectors.square().sum(-1) + _EPSILON)

@@ -16,7 +16,7 @@ NETWORKS = {
     "lstm": "agents.recurrent:LSTMAgent",
     "dnc": "agents.dnc:DNCAgent",
     "universal": "agents.universal:UniversalAgent",
-    "posterior-guided": "agents.posterior:PosteriorGuidedAgent",
+    "posterior-guided": "agents.posterior_guided:PosteriorGuidedAgent",
 }
 
 # What the caller of make_network decides itself.

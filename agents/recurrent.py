@@ -8,10 +8,8 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
-from agents.features import History, empty_history, update, value_features
+from agents.features import VALUE_FEATURES, History, empty_history, update, value_features
 from bbo_envs.core import Observation
-
-_VALUE_FEATURES = 7
 
 
 class RecurrentState(Protocol):
@@ -67,7 +65,7 @@ class RecurrentAgent(nn.Module, Generic[State]):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
-        self.inputs = 4 * dim + _VALUE_FEATURES
+        self.inputs = 4 * dim + VALUE_FEATURES
         self.outputs = 2 * dim + 1
 
     @abstractmethod

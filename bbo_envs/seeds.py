@@ -4,6 +4,8 @@ PyTorch's CPU generator keeps the low 32 bits of a seed. They are shared out as 
 
 - training, below 2**30;
 - optimisers under evaluation, for their own randomness, from 2**30;
+- functions by which to choose among networks, which are neither trained nor evaluated on, from
+  2**30 + 2**29;
 - functions under evaluation, from 2**31: the seeds of every suite.
 
 An environment keeps to the same rule. ``env.reset(seed=2**31 + k)`` draws the evaluation function
@@ -21,6 +23,7 @@ import numpy as np
 import torch
 
 AGENT_SEED = 2**30
+VALIDATION_SEED = 2**30 + 2**29
 FUNCTION_SEED = 2**31
 
 
@@ -37,6 +40,11 @@ def evaluation_seeds(count: int, start: int = 0) -> range:
 def function_generator(number: int) -> torch.Generator:
     """The generator of the evaluation function with this number."""
     return torch.Generator().manual_seed(FUNCTION_SEED + number)
+
+
+def validation_generator(number: int) -> torch.Generator:
+    """The generator of the validation function with this number."""
+    return torch.Generator().manual_seed(VALIDATION_SEED + number)
 
 
 def agent_generator(number: int) -> torch.Generator:

@@ -13,6 +13,7 @@ from bbo_envs.checks import positive_integer
 from bbo_envs.errors import require_extra
 from evaluation import listing, scoring
 from training.command import one_line_errors, train_command
+from training.search_command import search_command
 
 _console = Console()
 
@@ -94,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "list": list_command,
                 "benchmark": benchmark_command,
                 "train": train_command(arguments),
+                "search": search_command(arguments),
                 "score": score_command,
             },
             prog="bbo",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.dnc import DNCAgent, access, parse_interface
+from agents.dnc import DNCAgent, access, interface_size, parse_interface
 from bbo_envs import Objective, Observation, Problem, make_problem
 from bbo_envs.core import map_tensors
 from training.rollout import unroll
@@ -50,6 +50,22 @@ def test_the_state_starts_at_zero():
         (3, 8), (3, 8), (3, 5, 3), (3, 5), (3, 5), (3, 5, 5), (3, 5), (3, 2, 5), (3, 2, 3)
     ]  # fmt: skip
     assert not any(part.any() for part in parts)
+
+
+def test_the_parts_of_an_interface_vector_are_in_their_ranges(generator):
+    word, reads = 3, 2
+    size = interface_size(word, reads)
+    at_zero = parse_interface(torch.zeros(1, size), word, reads)
+    for strengths in (at_zero.read_strengths, at_zero.write_strength):
+        torch.testing.assert_close(strengths, torch.full_like(strengths, 1 + np.log(2)))
+    asked = parse_interface(30 * torch.randn(50, size, generator=generator), word, reads)
+    assert (asked.read_strengths >= 1).all()
+    assert (asked.write_strength >= 1).all()
+    for gate in (asked.erase, asked.free_gates, asked.allocation_gate, asked.write_gate):
+        assert ((gate >= 0) & (gate <= 1)).all()
+    torch.testing.assert_close(asked.modes.sum(-1), torch.ones(50, reads))
+    numbers = sum(part[0].numel() for part in asked)
+    assert numbers == size == word * reads + 3 * word + 5 * reads + 3
 
 
 def test_the_core_follows_the_equations(generator):
@@ -190,24 +206,21 @@ def test_its_architecture_and_a_seed_make_the_same_network_again():
 
 
 def test_it_learns():
-    """40 steps of Adam on 1-d functions lower the mean value on 512 others, by 3 standard errors.
-
-    Where a network that has learned nothing passes with probability 0.1 %.
-    """
+    """60 steps of Adam on 1-d functions lower the mean value on 2,048 others."""
     agent, problem = dnc(1), gp_task(1, 6, torch.float32)
     optimizer = torch.optim.Adam(agent.parameters(), lr=0.01)
 
     def held_out():
         with torch.no_grad():
-            return play(agent, problem, batch=512, seed=10**6).value.mean(1)
+            return play(agent, problem, batch=2048, seed=10**6).value.mean(1)
 
     before = held_out()
-    for iteration in range(40):
+    for iteration in range(60):
         loss = play(agent, problem, batch=64, seed=iteration).value.mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(agent.parameters(), 1.0)
         optimizer.step()
     gain = before - held_out()
-    assert gain.mean() > 3 * gain.std() / len(gain) ** 0.5
-    assert gain.mean() > 0.03
+    assert gain.mean() > 5 * gain.std() / len(gain) ** 0.5
+    assert gain.mean() > 0.04

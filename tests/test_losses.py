@@ -10,7 +10,14 @@ from scipy import stats
 from agents.recurrent import LSTMAgent
 from bbo_envs import Observation, UnknownNameError, make_problem
 from bbo_envs.functions.kernels import RBF
-from training.losses import expected_improvement_loss, make_loss, observed_improvement, summed
+from training.losses import (
+    confidence_bound_loss,
+    discounted_regret,
+    expected_improvement_loss,
+    make_loss,
+    observed_improvement,
+    summed,
+)
 from training.rollout import Trajectory, steps, unroll
 
 
@@ -61,8 +68,8 @@ def test_sum():
     assert summed(run_of([[1.0, -2.0], [0.5, 0.5]])).tolist() == [-1.0, 1.0]
 
 
-def test_ei_loss_against_a_direct_computation():
-    """Posterior by a dense solve, EI by its textbook formula, on three queries."""
+def three_queries():
+    """A run of three queries, and the posterior before each by a dense solve: (mean, sd, best)."""
     kernel, noise = RBF(0.3), 0.1
     x = torch.tensor([[[0.2], [0.5], [0.6]]], dtype=torch.float64)
     y = torch.tensor([[0.4, -0.7, 0.1]], dtype=torch.float64)
@@ -72,18 +79,82 @@ def test_ei_loss_against_a_direct_computation():
         torch.cat([zero, y[:, :2]], 1),
         torch.cat([zero, one], 1),
     )
+    before = [(0.0, 1.0, 0.0)]
+    for t in (1, 2):
+        gram = kernel(x[0, :t], x[0, :t]) + noise**2 * torch.eye(t).double()
+        cross = kernel(x[0, t : t + 1], x[0, :t])
+        mean = (cross @ torch.linalg.solve(gram, y[0, :t])).item()
+        variance = 1.0 - (cross @ torch.linalg.solve(gram, cross.T)).item()
+        before.append((mean, math.sqrt(variance), min([0.0, *y[0, :t].tolist()])))
+    return Trajectory(x, y, seen), kernel, noise, before
+
+
+def test_ei_loss_against_a_direct_computation():
+    """EI by its textbook formula, on three queries."""
+    run, kernel, noise, before = three_queries()
     expected = 0.0
-    for t in range(3):
-        mean, variance, best = 0.0, 1.0, min([0.0, *y[0, :t].tolist()])
-        if t:
-            gram = kernel(x[0, :t], x[0, :t]) + noise**2 * torch.eye(t).double()
-            cross = kernel(x[0, t : t + 1], x[0, :t])
-            mean = (cross @ torch.linalg.solve(gram, y[0, :t])).item()
-            variance = 1.0 - (cross @ torch.linalg.solve(gram, cross.T)).item()
-        z = (best - mean) / math.sqrt(variance)
-        expected += (best - mean) * stats.norm.cdf(z) + math.sqrt(variance) * stats.norm.pdf(z)
-    loss = expected_improvement_loss(Trajectory(x, y, seen), kernel, noise)
+    for mean, deviation, best in before:
+        z = (best - mean) / deviation
+        expected += (best - mean) * stats.norm.cdf(z) + deviation * stats.norm.pdf(z)
+    loss = expected_improvement_loss(run, kernel, noise)
     assert loss.item() == pytest.approx(-expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("kappa", [0.0, 2.0])
+def test_ucb_loss_against_a_direct_computation(kappa):
+    run, kernel, noise, before = three_queries()
+    expected = sum(mean - kappa * deviation for mean, deviation, _ in before)
+    loss = confidence_bound_loss(run, kernel, noise, kappa)
+    assert loss.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_ucb_loss_is_finite_where_the_posterior_is_certain():
+    """The same query twice, without noise: the deviation is zero but for the jitter."""
+    problem = make_problem("BBO-GP-1d-v0", budget=4)
+    run = unroll(Fixed(), problem, problem.reset(2, torch.Generator()), torch.Generator())
+    x = run.x.clone().requires_grad_()
+    loss = make_loss("ucb", problem.functions)(run._replace(x=x)).sum()
+    (gradient,) = torch.autograd.grad(loss, x)
+    assert loss.isfinite()
+    assert gradient.isfinite().all()
+
+
+class Fixed:
+    """Asks for the centre of the cube, always."""
+
+    def init(self, batch, space, budget, generator):
+        return torch.full((batch, *space.shape), 0.5, dtype=torch.float64)
+
+    def step(self, state, observation):
+        return state, state
+
+
+def test_regret_against_a_direct_computation():
+    values, discount, optimum = [1.0, -0.5, 0.3, -2.0], 0.9, -2.5
+    weights = [discount ** (4 - t) for t in (1, 2, 3, 4)]
+    best = [1.0, -0.5, -0.5, -2.0]
+    expected = sum(w * (b - optimum) for w, b in zip(weights, best, strict=True))
+    expected *= 4 / sum(weights)
+    run = run_of([values])
+    loss = discounted_regret(run, torch.tensor([optimum]), discount)
+    assert loss.item() == pytest.approx(expected)
+    loss.sum().backward()
+    total = sum(weights) / 4
+    direct = [weights[0] / total, (weights[1] + weights[2]) / total, 0.0, weights[3] / total]
+    assert run.value.grad[0].tolist() == pytest.approx(direct)
+
+
+def test_the_optimum_changes_regret_but_not_its_gradient():
+    problem = make_problem("BBO-Branin-2d-v0", perturb=True, rescaled=True, budget=3)
+    start = problem.reset(4, torch.Generator().manual_seed(0))
+    optimum = problem.functions.optimum(start[0].function)
+    run = run_of([[1.0, -0.5, -0.7]] * 4)
+    losses = [make_loss("regret", problem.functions, 0.0, f)(run) for f in (optimum, None)]
+    torch.testing.assert_close(
+        losses[0] + 3 * optimum, losses[1] + 3 * problem.functions.prior_mean
+    )
+    left, right = (torch.autograd.grad(loss.sum(), run.value)[0] for loss in losses)
+    assert torch.equal(left, right)
 
 
 def test_ei_loss_knows_what_has_not_come_back():
@@ -98,7 +169,7 @@ def test_ei_loss_knows_what_has_not_come_back():
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("name", ["sum", "oi-telescoped", "ei"])
+@pytest.mark.parametrize("name", ["sum", "oi-telescoped", "ei", "ucb", "regret"])
 @pytest.mark.parametrize("sampler", ["exact", "fourier"])
 def test_gradient_of_bptt_equals_a_finite_difference(sampler, name, workers):
     """Central differences in float64 along random directions of the weights.
@@ -166,5 +237,6 @@ def test_unknown_and_unsuitable_losses():
     functions = make_problem("BBO-Branin-2d-v0").functions
     with pytest.raises(UnknownNameError, match="Did you mean 'oi'"):
         make_loss("oii", functions)
-    with pytest.raises(ValueError, match="needs the posterior of the generating GP"):
-        make_loss("ei", functions)
+    for name in ("ei", "ucb"):
+        with pytest.raises(ValueError, match=f"'{name}' needs the posterior of the generating GP"):
+            make_loss(name, functions)

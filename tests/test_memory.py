@@ -264,6 +264,18 @@ def test_the_gradient_of_content_weights_is_right_at_an_empty_memory(generator):
     assert gradcheck(lambda *x: m.content_weighting(*x, strengths), (memory, keys), rtol=1e-2)
 
 
+def test_the_gradient_through_several_steps_against_finite_differences(generator):
+    vectors = torch.randn(3, 1, interface_size(2, 1), dtype=torch.float64, generator=generator)
+
+    def last_state(vectors):
+        state = blank(1, slots=3, word=2, reads=1)
+        for vector in vectors:
+            state = access(state, parse_interface(vector, 2, 1))
+        return tuple(state)
+
+    assert gradcheck(last_state, vectors.requires_grad_())
+
+
 @pytest.mark.parametrize("scale", [0.0, 0.1, 3.0, 50.0])
 def test_gradients_are_finite_through_many_steps_from_the_empty_memory(generator, scale):
     """Scale 0 asks the same of all heads and slots; at 50 every gate is fully open or shut."""

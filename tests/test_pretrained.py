@@ -1,27 +1,33 @@
 """The networks that ship: they load, they have not collapsed, damage is noticed."""
 
 import json
+import re
 import shutil
 
 import pytest
 import torch
 
 from agents import LSTMAgent, WeightsError, card, load, make_agent, pretrained, trained_names
+from agents.networks import NETWORKS, kind_of, make_network
 from bbo_envs import UnknownNameError, make_problem
-from bbo_envs.seeds import FUNCTION_SEED, agent_generator
+from bbo_envs.seeds import FUNCTION_SEED, agent_generator, validation_generator
+from evaluation.cli import main
 from training.rollout import unroll
-from training.score import held_out, score
+from training.score import held_out, score, scores, validate
 
 # 128 functions keep the fast tests fast; the card's own number is checked by `make test-slow`.
 FUNCTIONS = 128
 
 
+def problem_of(name):
+    """The task of a network's score; the first cards do not tell the budget."""
+    on_card = card(name)["score"]
+    return make_problem(on_card["task"], budget=on_card.get("budget", 100), **on_card["arguments"])
+
+
 @pytest.fixture(scope="module")
-def scores():
-    return {
-        name: score(load(name), make_problem(card(name)["score"]["task"]), FUNCTIONS)
-        for name in trained_names()
-    }
+def recomputed():
+    return {name: score(load(name), problem_of(name), FUNCTIONS) for name in trained_names()}
 
 
 def test_the_networks_of_the_issue_ship():
@@ -31,7 +37,9 @@ def test_the_networks_of_the_issue_ship():
 @pytest.mark.parametrize("name", trained_names())
 def test_cards_tell_where_a_network_comes_from(name):
     facts = card(name)
-    assert facts["architecture"]["dim"] == load(name).dim
+    agent = load(name)
+    assert facts["architecture"].get("dim") == agent.dim
+    assert facts["architecture"].get("kind", "lstm") == kind_of(agent)
     assert facts["training"]["command"].startswith("bbo train --preset " + name)
     assert len(facts["training"]["commit"]) == 40
     assert {"seed", "config"} <= set(facts["training"])
@@ -40,10 +48,10 @@ def test_cards_tell_where_a_network_comes_from(name):
 
 
 @pytest.mark.parametrize("name", trained_names())
-def test_scores_agree_with_the_cards(name, scores):
+def test_scores_agree_with_the_cards(name, recomputed):
     """128 functions against the card's 1,000, at 5 standard errors of the difference."""
     for t, on_card in card(name)["score"]["best_at"].items():
-        found = scores[name]["best_at"][t]
+        found = recomputed[name]["best_at"][t]
         tolerance = 5 / 1.96 * (found["ci95"] ** 2 + on_card["ci95"] ** 2) ** 0.5
         assert abs(found["mean"] - on_card["mean"]) < tolerance
 
@@ -52,18 +60,18 @@ def test_scores_agree_with_the_cards(name, scores):
 @pytest.mark.parametrize("name", trained_names())
 def test_scores_on_the_cards_can_be_recomputed(name):
     facts = card(name)["score"]
-    found = score(load(name), make_problem(facts["task"]), facts["functions"])
+    found = score(load(name), problem_of(name), facts["functions"])
     for t, on_card in facts["best_at"].items():
         assert found["best_at"][t]["mean"] == pytest.approx(on_card["mean"], abs=0.01)
 
 
 @pytest.mark.parametrize("name", trained_names())
-def test_no_network_has_collapsed(name, scores):
+def test_no_network_has_collapsed(name, recomputed):
     """Queries differ between functions, and another function's values make them clearly worse."""
-    assert scores[name]["spread"] > 0.05
-    assert scores[name]["boundary"] < 0.5
-    own = scores[name]["best_at"]["50"]
-    assert scores[name]["best_at_shuffled"]["50"] > own["mean"] + 3 * own["ci95"]
+    assert recomputed[name]["spread"] > 0.05
+    assert recomputed[name]["boundary"] < 0.5
+    own = recomputed[name]["best_at"]["50"]
+    assert recomputed[name]["best_at_shuffled"]["50"] > own["mean"] + 3 * own["ci95"]
 
 
 def test_the_collapse_detector_detects_collapse():
@@ -109,6 +117,65 @@ def test_the_6d_network_is_clearly_better_than_tpe():
         assert gain.mean() > 2 * gain.std() / len(gain) ** 0.5
 
 
+class Centre:
+    """Asks for the centre of the cube, and remembers how it was asked to play."""
+
+    def __init__(self, dim):
+        self.dim = dim
+        self.played = []
+
+    def init(self, batch, space, budget, generator):
+        self.played.append((batch, budget))
+        return torch.full((batch, *space.shape), 0.5, dtype=torch.float64)
+
+    def step(self, state, observation):
+        return state, state
+
+
+def test_scores_at_their_own_budget_are_of_agents_that_are_told_it():
+    agent = Centre(dim=2)
+    facts = score(agent, make_problem("BBO-GP-2d-v0", sampler="fourier", budget=30), 8)
+    assert {budget for _, budget in agent.played} == {10, 25, 30}
+    assert {batch for batch, _ in agent.played} == {8}
+    assert facts["best_at"].keys() == facts["best_at_own_budget"].keys() == {"10", "25", "30"}
+    assert facts["best_at_own_budget"]["30"] == facts["best_at"]["30"]
+
+
+def test_networks_for_any_dimension_are_scored_some_functions_at_a_time():
+    problem = make_problem("BBO-GP-2d-v0", sampler="fourier", features=8, budget=2)
+    for dim, sizes in ((None, [250, 250, 1]), (2, [501])):
+        agent = Centre(dim)
+        score(agent, problem, 501)
+        assert [batch for batch, _ in agent.played][: len(sizes)] == sizes
+
+
+def test_a_card_tells_the_scores_on_every_task():
+    tasks = [
+        {"task": "BBO-GP-v0", "arguments": {"dim": dim}, "budget": budget}
+        for dim, budget in ((2, 3), (1, 4))
+    ]
+    facts = scores(Centre(None), tasks, 4)
+    assert facts["score"]["arguments"] == {"dim": 2}
+    assert facts["score"]["best_at"].keys() == {"3"}
+    (other,) = facts["scores"]
+    assert other["budget"] == 4
+    assert other["best_at"].keys() == {"4"}
+
+
+def test_what_is_validated_on_is_neither_held_out_nor_trained_on():
+    task = {"task": "BBO-GP-2d-v0", "arguments": {"sampler": "fourier"}, "budget": 1}
+    problem = make_problem("BBO-GP-2d-v0", sampler="fourier", budget=1)
+    centre = torch.full((16, 2), 0.5)
+
+    def mean(state):
+        return problem.functions.evaluate(state.function, centre)[0].mean().item()
+
+    expected = mean(held_out(problem, range(16), validation_generator)[0])
+    assert validate(Centre(2), [task], 16) == pytest.approx(expected)
+    assert mean(held_out(problem, range(16))[0]) != pytest.approx(expected)
+    assert validate(Centre(2), [task, task], 16) == pytest.approx(expected)
+
+
 @pytest.fixture
 def copied(tmp_path):
     path = tmp_path / "net.safetensors"
@@ -146,6 +213,78 @@ def test_weights_that_do_not_fit_their_card_are_refused(copied):
     path.write_text(json.dumps(facts))
     with pytest.raises(WeightsError, match="do not fit their card"):
         load(copied)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_network_of_every_kind_is_saved_and_loaded(kind, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    agent = make_network(kind, 2, {"hidden": 8}, generator)
+    path = tmp_path / "net.safetensors"
+    pretrained.save(path, agent, {})
+    assert card(path)["architecture"]["kind"] == kind
+    again = load(path)
+    assert type(again) is type(agent)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in agent.state_dict().items())
+
+
+def test_the_first_cards_do_not_tell_the_kind(copied):
+    path = copied.with_suffix(".json")
+    facts = json.loads(path.read_text())
+    assert facts["architecture"].pop("kind") == "lstm"
+    path.write_text(json.dumps(facts))
+    assert kind_of(load(copied)) == "lstm"
+
+
+def test_a_network_for_any_dimension_is_made_by_name_in_every_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(pretrained, "_shipped", lambda: tmp_path)
+    generator = torch.Generator().manual_seed(0)
+    agent = make_network("universal", None, {"hidden": 8}, generator)
+    pretrained.save(tmp_path / "universal.safetensors", agent, {})
+    flat = make_network("lstm", 3, {"hidden": 8}, generator)
+    for name in ("net-3d", "net-fast-3d"):
+        pretrained.save(tmp_path / f"{name}.safetensors", flat, {})
+    for dim in (1, 3, 7):
+        problem = make_problem("BBO-GP-v0", dim=dim, budget=3)
+        for name in ("universal", str(tmp_path / "universal.safetensors")):
+            run = unroll(make_agent(name, problem), problem, problem.reset(2, generator), generator)
+            assert run.x.shape == (2, 3, dim)
+    problem = make_problem("BBO-GP-3d-v0")
+    assert make_agent("net", problem).dim == 3
+    with pytest.raises(ValueError, match=r"no 'net' network for d = 2, only net-3d$"):
+        make_agent("net", make_problem("BBO-GP-2d-v0"))
+    with pytest.raises(ValueError, match="proposes in 3 dimensions, not in 2"):
+        make_agent("net-3d", make_problem("BBO-GP-2d-v0"))
+
+
+@pytest.mark.parametrize("change", [{"kind": "gru"}, {"width": 3}, {"hidden": 0}])
+def test_an_architecture_that_is_unknown_is_refused(copied, change):
+    path = copied.with_suffix(".json")
+    facts = json.loads(path.read_text())
+    facts["architecture"] |= change
+    path.write_text(json.dumps(facts))
+    with pytest.raises(WeightsError, match="do not fit their card"):
+        load(copied)
+
+
+def test_the_command_scores_again_beside_the_card(copied, capsys):
+    path = copied.with_suffix(".json")
+    with pytest.raises(SystemExit):
+        main(["score", str(copied)])
+    assert "names no task to score it on" in capsys.readouterr().err
+    old = {"task": "BBO-GP-2d-v0", "arguments": {"sampler": "fourier", "features": 8}}
+    facts = json.loads(path.read_text())
+    on_card = {"best_at": {"10": {"mean": -9.25, "ci95": 0.5}}, "functions": 1000}
+    facts |= {"score": old | on_card, "scores": [old | {"budget": 10, "functions": 3}]}
+    path.write_text(json.dumps(facts))
+    main(["score", str(copied), "--functions", "4"])
+    shown = capsys.readouterr().out
+    assert re.findall(r"T = (\d+)", shown) == ["100", "10"]
+    assert "-9.250 ± 0.500" in shown
+    main(["score", str(copied), "--functions", "4", "--json"])
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["card"]["best_at"]["10"]["mean"] == -9.25
+    assert first["now"]["best_at"].keys() == {"10", "25", "50", "100"}
+    assert second["now"]["best_at_own_budget"].keys() == {"10"}
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]"])
@@ -207,4 +346,5 @@ def test_no_two_uses_share_a_stream_of_random_numbers():
     functions = {draws(torch.Generator().manual_seed(FUNCTION_SEED + s)) for s in range(100)}
     agents = {draws(agent_generator(s)) for s in range(100)}
     training = {draws(torch.Generator().manual_seed(s)) for s in range(100)}
-    assert len(functions | agents | training) == 300
+    validation = {draws(validation_generator(s)) for s in range(100)}
+    assert len(functions | agents | training | validation) == 400

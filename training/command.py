@@ -60,7 +60,7 @@ def one_line_errors(program: str) -> Iterator[None]:
 
 def train_command(arguments: Sequence[str]) -> Callable[..., None]:
     """The command, whose defaults are those of the preset that its arguments name."""
-    default = _preset(arguments)
+    default = preset_of(arguments)
 
     def train_command(
         config: Annotated[TrainConfig, tyro.conf.arg(name="")] = default,
@@ -172,7 +172,7 @@ def command_for(config: TrainConfig, preset: str) -> str:
     return shlex.join(words)
 
 
-def _preset(arguments: Sequence[str]) -> TrainConfig:
+def preset_of(arguments: Sequence[str]) -> TrainConfig:
     """The configuration that ``--preset`` names: the defaults of all other arguments."""
     name = DEFAULT_PRESET
     for argument, following in itertools.pairwise([*arguments, ""]):

@@ -11,7 +11,7 @@ from bbo_envs.seeds import AGENT_SEED
 from training.distribution import Mixture
 
 
-def _json(kind: type) -> Any:
+def Json(kind: type) -> Any:  # noqa: N802 (it is used as a type)
     """How the command line reads and shows an argument that is a JSON object or list."""
     return PrimitiveConstructorSpec(
         nargs=1,
@@ -32,16 +32,16 @@ class TrainConfig:
 
     task: str = "BBO-GP-6d-v0"
     """The task whose functions the network is trained on."""
-    task_arguments: Annotated[dict[str, Any], _json(dict)] = field(
+    task_arguments: Annotated[dict[str, Any], Json(dict)] = field(
         default_factory=lambda: {"sampler": "fourier", "features": 256}
     )
     """Arguments of the task, as for gym.make; the budget is set by the horizon."""
-    mixture: Annotated[dict[str, Any], _json(dict)] = field(default_factory=dict)
+    mixture: Annotated[dict[str, Any], Json(dict)] = field(default_factory=dict)
     """What every micro-batch draws anew, over task_arguments: {argument: [choices]} or {argument:
     {"low": a, "high": b}}; see training.distribution.Mixture."""
     network: Literal["lstm", "dnc", "universal", "posterior-guided"] = "lstm"
     """The kind of network; see agents.networks.NETWORKS."""
-    network_arguments: Annotated[dict[str, Any], _json(dict)] = field(
+    network_arguments: Annotated[dict[str, Any], Json(dict)] = field(
         default_factory=lambda: {"hidden": 128}
     )
     """Arguments of its class, beside the dimension."""
@@ -75,7 +75,7 @@ class TrainConfig:
     """Pass no gradient through the values fed back to the network."""
     seed: int = 0
     """Of the initial weights and of all functions."""
-    score_tasks: Annotated[list[dict[str, Any]], _json(list)] = field(default_factory=list)
+    score_tasks: Annotated[list[dict[str, Any]], Json(list)] = field(default_factory=list)
     """Further tasks that the network is scored on: [{"task", "arguments", "budget"}]."""
 
     def __post_init__(self) -> None:

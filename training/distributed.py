@@ -1,14 +1,13 @@
 """Training in several processes, as torchrun starts them: who does what, and who waits for whom."""
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import distributed, nn
-from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
 
@@ -52,19 +51,24 @@ class Processes:
         if self.count > 1:
             distributed.barrier()
 
-    def averaged(self, module: nn.Module) -> nn.Module:
-        """The module, such that a backward pass averages its gradients over the processes."""
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replaces gradients by their means over the processes; a weight that has none gets zero.
+
+        Once per iteration and in one message: an unrolled network is small, and its gradient is
+        complete only when the first step has been reached, so that there is nothing to overlap.
+        """
+        gradients = []
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
         if self.count == 1:
-            return module
-        # A micro-batch need not reach every weight: one evaluation never uses a recurrent one.
-        return DistributedDataParallel(module, find_unused_parameters=True)
-
-
-def without_averaging(module: nn.Module) -> AbstractContextManager[None]:
-    """Within it, gradients of a module that is ``averaged`` add up in this process only."""
-    if isinstance(module, DistributedDataParallel):
-        return module.no_sync()
-    return nullcontext()
+            return
+        message = torch.cat([gradient.flatten() for gradient in gradients]) / self.count
+        distributed.all_reduce(message)
+        parts = torch.split(message, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
 
 @contextmanager
@@ -90,14 +94,14 @@ def processes(device: str) -> Iterator[tuple[Processes, str]]:
         local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local >= gpus:
             raise ValueError(
-                f"process {local} of this machine has no GPU of its own: there are {gpus}; start "
-                f"torchrun with --nproc-per-node {gpus} at most, or train with --device cpu"
+                f"process {local} of this machine has no GPU of its own, there are {gpus}; start "
+                "at most one process per GPU (torchrun's --nproc-per-node), or train on the CPU"
             )
         torch.cuda.set_device(local)
         device = f"cuda:{local}"
     distributed.init_process_group("nccl" if cuda else "gloo")
     try:
         yield Processes(distributed.get_rank(), count), device
+        distributed.barrier()  # so that none takes down what another still listens to
     finally:
-        import gc; gc.collect()
         distributed.destroy_process_group()

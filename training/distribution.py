@@ -64,7 +64,7 @@ class Mixture:
                     f"sets itself; got {given!r}"
                 )
         for name, choices in mixture.items():
-            _check_choices(name, choices)
+            check_choices("mixture", name, choices)
         self.mixture = dict(mixture)
         self.arguments = dict(arguments)
         self.tasks = self.mixture.pop(_TASK, [task])
@@ -87,13 +87,12 @@ class Mixture:
             >>> [drawn.arguments for drawn in mixture.settings()]
             [{'dim': 2}, {'dim': 3}]
         """
-        ends = {
-            name: list(choices.values()) if isinstance(choices, Mapping) else choices
-            for name, choices in self.mixture.items()
-        }
-        longest = max([1, *map(len, ends.values())])
+        extremes = {name: ends(choices) for name, choices in self.mixture.items()}
+        longest = max([1, *map(len, extremes.values())])
         return [
-            self._setting(task, {name: values[i % len(values)] for name, values in ends.items()})
+            self._setting(
+                task, {name: values[i % len(values)] for name, values in extremes.items()}
+            )
             for task in self.tasks
             for i in range(longest)
         ]
@@ -119,6 +118,40 @@ class Mixture:
                 raise UnknownNameError(kind, name, known)
 
 
+def check_choices(where: str, name: str, choices: Any) -> None:
+    """Checks that choices are ``[...]`` or ``{"low": a, "high": b}``.
+
+    Args:
+        where: What they are part of, for the message.
+        name: What is chosen.
+        choices: The choices.
+
+    Raises:
+        ValueError: If there is none, or the range is empty or not positive.
+
+    Example:
+        >>> check_choices("mixture", "noise", {"low": 0.01, "high": 1.0})
+    """
+    if isinstance(choices, Mapping) and choices.keys() == {"low", "high"}:
+        low = number_between(f"{where}: low of {name}", choices["low"], 0.0)
+        high = number_between(f"{where}: high of {name}", choices["high"], 0.0)
+        if 0.0 < low <= high:
+            return
+    elif isinstance(choices, list | tuple) and choices:
+        return
+    raise ValueError(f"{where}: {name} must be {_FORM}, got {choices!r}")
+
+
+def ends(choices: Any) -> list[Any]:
+    """All of a list of choices; both ends of a range.
+
+    Example:
+        >>> ends({"low": 0.01, "high": 1.0})
+        [0.01, 1.0]
+    """
+    return [choices["low"], choices["high"]] if isinstance(choices, Mapping) else list(choices)
+
+
 def _arguments_of(task: str) -> set[str]:
     return TASKS[task].arguments() | _OF_EVERY_TASK
 
@@ -129,17 +162,6 @@ def _length_scale(task: str, arguments: Mapping[str, Any]) -> float:
     functions: Any = make_problem(task, budget=1, **plain).functions
     scale: float = functions.kernel.length_scale
     return scale
-
-
-def _check_choices(name: str, choices: Any) -> None:
-    if isinstance(choices, Mapping) and choices.keys() == {"low", "high"}:
-        low = number_between(f"mixture: low of {name}", choices["low"], 0.0)
-        high = number_between(f"mixture: high of {name}", choices["high"], 0.0)
-        if 0.0 < low <= high:
-            return
-    elif isinstance(choices, list | tuple) and choices:
-        return
-    raise ValueError(f"mixture: {name} must be {_FORM}, got {choices!r}")
 
 
 def _draw(choices: Any, generator: torch.Generator) -> Any:

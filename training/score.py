@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from agents.base import Agent
 from bbo_envs.core import Observation
 from bbo_envs.problem import Problem, ProblemState
 from bbo_envs.registration import make_problem
-from bbo_envs.seeds import agent_generator, function_generator
+from bbo_envs.seeds import agent_generator, function_generator, validation_generator
 from training.rollout import unroll
 
 MILESTONES = (10, 25, 50, 100)
@@ -22,8 +23,19 @@ _ROWS = 1000
 _ROWS_OF_SETS = 250
 
 
-def held_out(problem: Problem, seeds: range) -> tuple[ProblemState, Observation]:
-    """Resets a problem to the evaluation functions with these numbers, one per row.
+# Makes the generator of the function with a number.
+Stream = Callable[[int], torch.Generator]
+
+
+def held_out(
+    problem: Problem, seeds: range, stream: Stream = function_generator
+) -> tuple[ProblemState, Observation]:
+    """Resets a problem to the functions with these numbers, one per row.
+
+    Args:
+        problem: The task.
+        seeds: The numbers.
+        stream: Whose numbers they are: those of the evaluation functions.
 
     Example:
         >>> from bbo_envs import make_problem
@@ -31,7 +43,7 @@ def held_out(problem: Problem, seeds: range) -> tuple[ProblemState, Observation]
         >>> observation.y.shape
         torch.Size([3])
     """
-    return problem.reset_rows([function_generator(seed) for seed in seeds])
+    return problem.reset_rows([stream(seed) for seed in seeds])
 
 
 def half_width(deviation: Any, count: Any) -> Any:
@@ -98,6 +110,24 @@ def scores(agent: Agent, tasks: list[dict[str, Any]], functions: int) -> dict[st
     return {"score": found[0], "scores": found[1:]}
 
 
+def validate(agent: Agent, tasks: list[dict[str, Any]], functions: int) -> float:
+    """How good a network is, to choose by: the mean over tasks of the mean best of a whole run.
+
+    The functions are those of validation: no training run has seen them, nor does a score.
+
+    Args:
+        agent: The network.
+        tasks: As for ``scores``.
+        functions: The number of functions of each.
+    """
+    best = []
+    for entry in tasks:
+        problem = make_problem(entry["task"], budget=entry["budget"], **entry["arguments"])
+        run = _play(agent, problem, functions, validation_generator)
+        best.append(_best(run, problem.budget)["mean"])
+    return sum(best) / len(best)
+
+
 class _Run(NamedTuple):
     """What scores are made of: queries ``[B, T, d]`` and their values ``[B, T]``."""
 
@@ -105,7 +135,9 @@ class _Run(NamedTuple):
     value: Tensor
 
 
-def _play(agent: Agent, problem: Problem, functions: int) -> _Run:
+def _play(
+    agent: Agent, problem: Problem, functions: int, stream: Stream = function_generator
+) -> _Run:
     """Plays some functions at a time, with a stream of the agent's randomness for each lot."""
     # A network for any number of dimensions keeps every evaluation of every function: at once,
     # all of them need gigabytes. The others always take the first thousand at once, since what an
@@ -114,7 +146,7 @@ def _play(agent: Agent, problem: Problem, functions: int) -> _Run:
     runs = []
     with torch.no_grad():
         for lot, first in enumerate(range(0, functions, rows)):
-            start = held_out(problem, range(first, min(first + rows, functions)))
+            start = held_out(problem, range(first, min(first + rows, functions)), stream)
             runs.append(unroll(agent, problem, start, agent_generator(lot)))
     return _Run(torch.cat([run.x for run in runs]), torch.cat([run.value for run in runs]))
 

@@ -2,21 +2,20 @@
 
 import json
 import math
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from agents.networks import Network, make_network, needs_dim
+from agents.networks import make_network, needs_dim
 from bbo_envs.problem import Problem
 from bbo_envs.registration import make_problem
 from bbo_envs.seeds import AGENT_SEED
 from training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from training.configs import TrainConfig
-from training.distributed import Processes, without_averaging
+from training.distributed import Processes
 from training.distribution import Drawn, Mixture
 from training.losses import make_loss
 from training.rollout import unroll
@@ -45,49 +44,6 @@ class Played(NamedTuple):
     loss: Tensor
     value: Tensor
     dim: int
-
-
-class MicroBatch(nn.Module):
-    """Unrolls a network on functions drawn by a seed; a module, so that gradients can be averaged.
-
-    Args:
-        config: What to train and how.
-        network: What is trained.
-        device: Where the functions live.
-    """
-
-    def __init__(self, config: TrainConfig, network: Network, device: str) -> None:
-        super().__init__()
-        self.config = config
-        self.network = network
-        self.device = device
-        self.mixture = Mixture(config.task, config.task_arguments, config.mixture)
-
-    def forward(self, seed: int, horizon: int) -> Played:
-        """Plays one micro-batch.
-
-        Args:
-            seed: Of everything that is random in it.
-            horizon: The curriculum's.
-        """
-        config, generator = self.config, torch.Generator().manual_seed(seed)
-        if config.mix_horizons:
-            horizon = draw_horizon(config.first_horizon, horizon, generator)
-        problem = build(self.mixture.draw(generator), horizon, self.device)
-        start = problem.reset(config.batch // config.micro_batches, generator)
-        optimum = problem.functions.optimum(start[0].function)
-        loss_of = make_loss(config.loss, problem.functions, problem.noise, optimum)
-        run = unroll(
-            self.network,
-            problem,
-            start,
-            generator,
-            detach_feedback=config.detach_feedback,
-            max_query_gradient=config.max_query_gradient,
-            truncation=config.truncation,
-        )
-        # Per evaluation, so that the gradient's size does not grow with the horizon.
-        return Played(loss_of(run).mean() / horizon, run.value.detach(), problem.functions.dim)
 
 
 class Trainer:
@@ -124,13 +80,13 @@ class Trainer:
             )
         self.config = config
         self.device = device
+        self.mixture = Mixture(config.task, config.task_arguments, config.mixture)
         self.iteration = 0
         self.skipped = 0  # in a row
         self.generator = torch.Generator().manual_seed(config.seed)
         self.agent = make_network(
             config.network, _dim(config), config.network_arguments, self.generator
         ).to(device)
-        self.micro_batch = self.processes.averaged(MicroBatch(config, self.agent, device))
         self.optimizer = torch.optim.Adam(self.agent.parameters(), lr=config.learning_rate)
 
     def step(self) -> dict[str, Any]:
@@ -171,18 +127,47 @@ class Trainer:
         }
 
     def gradient(self) -> list[dict[str, Any]]:
-        """Puts the gradient of the next iteration into the weights; returns each part's figures."""
+        """Puts the gradient of the next iteration into the weights.
+
+        Returns:
+            The loss of each micro-batch, those of other processes included, and its best values.
+        """
         horizon = horizon_at(self.config, self.iteration)
         seeds = self.processes.share(draw_seeds(self.config.micro_batches, self.generator))
         self.optimizer.zero_grad()
         played: list[dict[str, Any]] = []
         for seed in seeds:
-            last = len(played) + 1 == len(seeds)
-            with nullcontext() if last else without_averaging(self.micro_batch):
-                loss, value, dim = self.micro_batch(seed, horizon)
-                (loss / len(seeds)).backward()
+            loss, value, dim = self.play(seed, horizon)
+            (loss / len(seeds)).backward()  # type: ignore[no-untyped-call]
             played.append({"loss": loss.item(), "best": self._best(value, dim)})
+        self.processes.average_gradients(self.agent.parameters())
         return self.processes.gather(played)
+
+    def play(self, seed: int, horizon: int) -> Played:
+        """Unrolls the network on one micro-batch.
+
+        Args:
+            seed: Of everything that is random in it.
+            horizon: The curriculum's.
+        """
+        config, generator = self.config, torch.Generator().manual_seed(seed)
+        if config.mix_horizons:
+            horizon = draw_horizon(config.first_horizon, horizon, generator)
+        problem = build(self.mixture.draw(generator), horizon, self.device)
+        start = problem.reset(config.batch // config.micro_batches, generator)
+        optimum = problem.functions.optimum(start[0].function)
+        loss_of = make_loss(config.loss, problem.functions, problem.noise, optimum)
+        run = unroll(
+            self.agent,
+            problem,
+            start,
+            generator,
+            detach_feedback=config.detach_feedback,
+            max_query_gradient=config.max_query_gradient,
+            truncation=config.truncation,
+        )
+        # Per evaluation, so that the gradient's size does not grow with the horizon.
+        return Played(loss_of(run).mean() / horizon, run.value.detach(), problem.functions.dim)
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint."""

@@ -1,0 +1,292 @@
+"""What a Gaussian process believes about a function whose kernel and scale nobody tells.
+
+A small grid of hypotheses (kernel, length scale, noise) is weighed by marginal likelihood; mean and
+amplitude of each are integrated in closed form, so that nothing changes when y becomes a * y + b.
+Rasmussen & Williams 2006, sections 2.2, 2.7 and 5.4.1. Each evaluation adds a row to the inverse
+of every Cholesky factor, O(t^2).
+
+Nothing here is differentiated through: see ``PosteriorGuidedAgent``.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Length scales grow with the root of the dimension, as distances do (Hvarfner, Hellsten & Nardi
+# 2024, "Vanilla Bayesian Optimization Performs Great in High Dimensions").
+_LENGTH_SCALE = 0.13
+# The deviation of the logarithm of the length scale under the prior.
+_WIDTH = 0.5
+# (Matern 5/2 or RBF, length scale relative to the prior's middle, noise variance, prior weight).
+_GRID = [
+    *((False, ratio, 1e-4, 1.0) for ratio in (0.5, 0.7, 1.0, 1.4, 2.0, 2.8)),
+    *((False, ratio, 3e-2, 0.3) for ratio in (0.7, 1.2, 2.0)),
+    *((True, ratio, 1e-4, 0.3) for ratio in (1.0, 2.0, 4.0)),
+]
+# How much the amplitude is drawn to the deviation of the values seen, and the mean to their mean,
+# in evaluations.
+_AMPLITUDE_STRENGTH = 0.3
+_MEAN_STRENGTH = 0.03
+
+
+class Hypotheses(NamedTuple):
+    """Candidate covariances; M per row, or the whole grid with B = 1.
+
+    Attributes:
+        matern: ``[B, M]`` whether the kernel is Matern 5/2; otherwise RBF.
+        length_scale: ``[B, M]``.
+        noise: ``[B, M]`` variance of the noise, relative to that of the function.
+        log_prior: ``[B, M]``.
+    """
+
+    matern: Tensor
+    length_scale: Tensor
+    noise: Tensor
+    log_prior: Tensor
+
+
+class Beliefs(NamedTuple):
+    """What has been seen, and the grid of hypotheses about it.
+
+    Attributes:
+        grid: K hypotheses, the same for all rows.
+        x: ``[B, t, d]``.
+        y: ``[B, t]`` raw values (float64).
+        seen: ``[B, t]`` 1 where an evaluation came back, 0 in rows where none did.
+        inverse: ``[B, K, t, t]`` L^-1, where L L^T = K(x, x) + noise.
+    """
+
+    grid: Hypotheses
+    x: Tensor
+    y: Tensor
+    seen: Tensor
+    inverse: Tensor
+
+
+class Posterior(NamedTuple):
+    """The posterior under M hypotheses per row, in units of the values' running deviation.
+
+    Attributes:
+        hypotheses: M per row.
+        weight: ``[B, M]`` their probabilities.
+        centre: ``[B, M]`` the mean far from all data.
+        amplitude: ``[B, M]`` the deviation far from all data.
+        x: ``[B, t, d]`` the points conditioned on.
+        seen: ``[B, t]`` which of them are there.
+        coefficient: ``[B, M, t]`` K^-1 (y - centre).
+        inverse: ``[B, M, t, t]``.
+        incumbent: ``[B, M]`` the lowest posterior mean at a point seen.
+    """
+
+    hypotheses: Hypotheses
+    weight: Tensor
+    centre: Tensor
+    amplitude: Tensor
+    x: Tensor
+    seen: Tensor
+    coefficient: Tensor
+    inverse: Tensor
+    incumbent: Tensor
+
+
+def hypotheses(dim: int, dtype: torch.dtype, device: torch.device) -> Hypotheses:
+    """The grid for d dimensions, shapes ``[1, K]``.
+
+    Example:
+        >>> grid = hypotheses(6, torch.float64, torch.device("cpu"))
+        >>> round(grid.log_prior.exp().sum().item(), 6)
+        1.0
+    """
+    matern, ratio, noise, weight = (list(column) for column in zip(*_GRID, strict=True))
+    length_scale = torch.tensor(ratio, dtype=dtype, device=device) * _LENGTH_SCALE * dim**0.5
+    spread = torch.tensor(ratio, dtype=dtype, device=device).log() / _WIDTH
+    log_weight = torch.tensor(weight, dtype=dtype, device=device).log() - 0.5 * spread.square()
+    return Hypotheses(
+        torch.tensor(matern, device=device).unsqueeze(0),
+        length_scale.unsqueeze(0),
+        torch.tensor(noise, dtype=dtype, device=device).unsqueeze(0),
+        log_weight.log_softmax(-1).unsqueeze(0),
+    )
+
+
+def no_beliefs(batch: int, dim: int, dtype: torch.dtype, device: torch.device) -> Beliefs:
+    """The beliefs before the first query."""
+    grid = hypotheses(dim, dtype, device)
+    empty = torch.zeros(batch, 0, dtype=dtype, device=device)
+    inverse = empty.new_zeros(batch, grid.noise.shape[1], 0, 0)
+    return Beliefs(grid, empty.new_zeros(batch, 0, dim), empty.double(), empty, inverse)
+
+
+def covariance(kinds: Hypotheses, z: Tensor, x: Tensor) -> Tensor:
+    """k(z, x) ``[B, M, n, t]`` of points ``[B, n, d]`` and ``[B, t, d]``, with k(x, x) = 1.
+
+    Example:
+        >>> grid = hypotheses(2, torch.float64, torch.device("cpu"))
+        >>> point = torch.rand(1, 1, 2, dtype=torch.float64)
+        >>> bool((covariance(grid, point, point) == 1.0).all())
+        True
+    """
+    # Products of matrices are much faster than differences; the middle as origin keeps what the
+    # subtraction cancels below the smallest noise.
+    z, x = z - 0.5, x - 0.5
+    ends = z.square().sum(-1).unsqueeze(-1) + x.square().sum(-1).unsqueeze(-2)
+    squared = torch.baddbmm(ends, z, x.mT, alpha=-2.0).clamp_min(0.0)
+    scaled = squared.unsqueeze(1) / kinds.length_scale.square()[..., None, None]
+    values = torch.exp(-0.5 * scaled)
+    if not bool(kinds.matern.any()):
+        return values
+    # The floor keeps the gradient of the root finite at a distance of zero.
+    r = (5.0 * scaled).clamp_min(1e-12).sqrt()
+    rough = (1.0 + r + r.square() / 3.0) * torch.exp(-r)
+    return torch.where(kinds.matern[..., None, None], rough, values)
+
+
+def observe(beliefs: Beliefs, x: Tensor, y: Tensor, o: Tensor) -> Beliefs:
+    """Adds an evaluation to each row where o = 1; O(K t^2) per row.
+
+    Args:
+        beliefs: The beliefs so far.
+        x: ``[B, d]`` the points that came back.
+        y: ``[B]`` their raw values.
+        o: ``[B]`` 1 where one came back, 0 where none did.
+    """
+    grid, seen = beliefs.grid, o.to(beliefs.seen).unsqueeze(-1)
+    point = x.to(beliefs.x).unsqueeze(1)
+    inverse = _grow(beliefs.inverse, grid, beliefs.x, beliefs.seen, point, seen)
+    return Beliefs(
+        grid,
+        torch.cat([beliefs.x, point], 1),
+        torch.cat([beliefs.y, y.double().unsqueeze(1)], 1),
+        torch.cat([beliefs.seen, seen], 1),
+        inverse,
+    )
+
+
+def _grow(
+    inverse: Tensor, kinds: Hypotheses, x: Tensor, seen: Tensor, point: Tensor, new: Tensor
+) -> Tensor:
+    """The inverse factors with a row more; rows that are not there are those of the identity."""
+    cross = covariance(kinds, point, x) * (seen * new)[:, None, None]
+    cross = (cross @ inverse.mT).squeeze(2)
+    noise = kinds.noise.expand(cross.shape[:2])
+    # Rounding may make the rest negative where a point repeats; it is never less than the noise.
+    rest = (1.0 + noise - cross.square().sum(-1)).maximum(noise).sqrt()
+    rest = torch.where(new > 0, rest, 1.0)
+    row = -(cross.unsqueeze(2) @ inverse) / rest[..., None, None]
+    column = torch.zeros_like(row).mT
+    corner = 1.0 / rest[..., None, None]
+    return torch.cat([torch.cat([inverse, column], -1), torch.cat([row, corner], -1)], -2)
+
+
+def condition(beliefs: Beliefs, mean: Tensor, deviation: Tensor, most: int) -> Posterior:
+    """The posterior under the ``most`` likeliest hypotheses of each row.
+
+    The amplitude s^2 and the mean have conjugate priors that are centred on the running deviation
+    and mean of the values, worth a fraction of an evaluation, so that the first few queries make
+    sense too.
+
+    Args:
+        beliefs: The beliefs.
+        mean: ``[B]`` the running mean of the values.
+        deviation: ``[B]`` their running deviation, or 1 where nothing varies yet.
+        most: How many hypotheses to keep.
+    """
+    grid, seen, inverse = beliefs.grid, beliefs.seen, beliefs.inverse
+    y = ((beliefs.y - mean.unsqueeze(-1)) / deviation.unsqueeze(-1)).to(seen) * seen
+    count = seen.sum(-1, keepdim=True)
+    whitened = (inverse @ y[:, None, :, None]).squeeze(-1)
+    ones = (inverse @ seen[:, None, :, None]).squeeze(-1)
+    precision = ones.square().sum(-1) + _MEAN_STRENGTH
+    centre = (whitened * ones).sum(-1) / precision
+    residual = whitened - centre.unsqueeze(-1) * ones
+    square = residual.square().sum(-1) + _MEAN_STRENGTH * centre.square() + _AMPLITUDE_STRENGTH
+    freedom = (count - 1.0).clamp_min(0.0) + _AMPLITUDE_STRENGTH
+    likelihood = (
+        inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        - 0.5 * precision.log()
+        - 0.5 * freedom * square.log()
+    )
+    weight, kept = (likelihood + grid.log_prior).softmax(-1).topk(min(most, grid.noise.shape[1]))
+    residual, centre = (_take(part, kept) for part in (residual, centre))
+    inverse = _take(inverse, kept)
+    coefficient = (residual.unsqueeze(-2) @ inverse).squeeze(-2)
+    kinds = Hypotheses(*(_take(part.expand(len(kept), -1), kept) for part in grid))
+    # At a point seen, the posterior mean is the value less its share of the noise.
+    at_seen = y.unsqueeze(1) - kinds.noise.unsqueeze(-1) * coefficient
+    at_seen = at_seen.masked_fill(seen.unsqueeze(1) == 0, torch.inf)
+    lowest = at_seen.min(-1).values if seen.shape[1] else torch.zeros_like(centre)
+    return Posterior(
+        kinds,
+        weight / weight.sum(-1, keepdim=True),
+        centre,
+        (_take(square, kept) / freedom).sqrt(),
+        beliefs.x,
+        seen,
+        coefficient,
+        inverse,
+        torch.where(count > 0, lowest, centre),
+    )
+
+
+def suppose(posterior: Posterior, x: Tensor, there: Tensor) -> Posterior:
+    """Conditions on evaluations that are still out, as if each returned the posterior mean.
+
+    Only the deviation changes: Desautels, Krause & Burdick 2014, "Parallelizing
+    exploration-exploitation tradeoffs in Gaussian process bandit optimization", section 4.
+
+    Args:
+        posterior: The posterior.
+        x: ``[B, n, d]`` the points.
+        there: ``[B, n]`` 1 where there is one.
+    """
+    for i in range(x.shape[1]):
+        point, new = x[:, i : i + 1], there[:, i : i + 1]
+        inverse = _grow(
+            posterior.inverse, posterior.hypotheses, posterior.x, posterior.seen, point, new
+        )
+        nothing = torch.zeros_like(posterior.centre).unsqueeze(-1)
+        posterior = posterior._replace(
+            x=torch.cat([posterior.x, point], 1),
+            seen=torch.cat([posterior.seen, new], 1),
+            coefficient=torch.cat([posterior.coefficient, nothing], -1),
+            inverse=inverse,
+        )
+    return posterior
+
+
+def predict(posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation ``[B, M, n]`` of f at points ``[B, n, d]`` under each hypothesis."""
+    cross = covariance(posterior.hypotheses, z, posterior.x) * posterior.seen[:, None, None]
+    mean = (cross @ posterior.coefficient.unsqueeze(-1)).squeeze(-1)
+    reduction = (cross @ posterior.inverse.mT).square().sum(-1)
+    # Where rounding leaves nothing, a small deviation keeps quotients and gradients finite.
+    deviation = (1.0 - reduction).clamp_min(1e-6).sqrt()
+    return (
+        posterior.centre.unsqueeze(-1) + mean,
+        posterior.amplitude.unsqueeze(-1) * deviation,
+    )
+
+
+def log_probability_of_improvement(posterior: Posterior, z: Tensor, margin: float) -> Tensor:
+    """Log P(f(z) < incumbent - margin * amplitude) ``[B, n]``, averaged over the hypotheses.
+
+    Kushner 1964; the margin says how far the search looks: a large one explores, zero exploits.
+
+    Args:
+        posterior: The posterior.
+        z: ``[B, n, d]``.
+        margin: In amplitudes of the function, at least 0.
+    """
+    mean, deviation = predict(posterior, z)
+    target = posterior.incumbent - margin * posterior.amplitude
+    score = (target.unsqueeze(-1) - mean) / deviation
+    weight = posterior.weight.clamp_min(1e-30).log().unsqueeze(-1)
+    result: Tensor = torch.logsumexp(weight + torch.special.log_ndtr(score), 1)
+    return result
+
+
+def _take(part: Tensor, kept: Tensor) -> Tensor:
+    """Picks hypotheses ``[B, M]`` out of ``[B, K, ...]``."""
+    index = kept.view(*kept.shape, *[1] * (part.dim() - 2)).expand(-1, -1, *part.shape[2:])
+    return part.gather(1, index)

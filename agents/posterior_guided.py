@@ -1,0 +1,245 @@
+"""The dimension-agnostic network with a Gaussian-process posterior to refine its proposals."""
+
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from gymnasium.spaces import Box
+from torch import Tensor, nn
+
+from agents.features import History, deviation
+from agents.posterior import (
+    Beliefs,
+    Posterior,
+    condition,
+    log_probability_of_improvement,
+    no_beliefs,
+    observe,
+    suppose,
+)
+from agents.recurrent import clamp_to_cube
+from agents.universal import UniversalAgent, UniversalState
+from bbo_envs.core import Observation
+from bbo_envs.functions.streams import uniform
+
+# The ascent's first step and its last, before training.
+_SIZES = (0.16, 0.02)
+# How far from the incumbent the nearest and the farthest of the candidates around it may be.
+_NEAR = (0.01, 0.5)
+
+
+class PosteriorGuidedState(NamedTuple):
+    """State of a ``PosteriorGuidedAgent``.
+
+    Attributes:
+        proposer: State of the network.
+        beliefs: What the evaluations say about the function.
+        pending: ``[B, n, d]`` queries that have not come back.
+        waiting: ``[B, n]`` 1 where there is one.
+    """
+
+    proposer: UniversalState
+    beliefs: Beliefs
+    pending: Tensor
+    waiting: Tensor
+
+
+class PosteriorGuidedAgent(nn.Module):
+    """Refines the proposal of a ``UniversalAgent`` by ascent on an exact GP posterior.
+
+    A query is where the probability of improvement by a margin is largest (Kushner 1964), under a
+    posterior that is averaged over kernels, length scales and noise levels (``agents.posterior``).
+    The margin shrinks as the budget is used up, so that the search explores first and exploits at
+    the end. The ascent starts from the network's proposal and from the likeliest of some random
+    points, and moves along the normalised gradient by steps of learned sizes.
+
+    In training, the gradient passes to the proposal and to the step sizes; the directions of the
+    ascent are constants for it. Queries that have not come back are conditioned on
+    (``agents.posterior.suppose``), so that parallel workers look elsewhere.
+
+    Args:
+        hidden: Width of the network's LSTM.
+        heads: Its attention heads.
+        width: Width of the attention's hidden layer.
+        starts: Points from which the ascent begins, the proposal included.
+        ascent: Steps of the ascent.
+        hypotheses: How many of the likeliest hypotheses it looks at.
+        candidates: Random points all over the cube, and as many around the incumbent.
+        margin: The margin at first, in amplitudes of the function.
+        last_margin: The margin at the last query.
+        margin_power: How it falls from one to the other: with this power of the budget left.
+        generator: Draws the initial weights.
+
+    Attributes:
+        dim: None, for any.
+        architecture: The arguments that make the same network again, save for its weights.
+
+    Example:
+        >>> agent = PosteriorGuidedAgent(generator=torch.Generator().manual_seed(0))
+        >>> state = agent.init(3, Box(0, 1, (2,)), 10, torch.Generator().manual_seed(0))
+        >>> x, state = agent.step(state, Observation(torch.zeros(3, 2), *torch.zeros(2, 3)))
+        >>> x.shape
+        torch.Size([3, 2])
+    """
+
+    kind: ClassVar[str] = "posterior-guided"
+    dim: None = None
+
+    def __init__(
+        self,
+        hidden: int = 48,
+        heads: int = 4,
+        width: int = 16,
+        starts: int = 5,
+        ascent: int = 12,
+        hypotheses: int = 3,
+        candidates: int = 128,
+        margin: float = 0.8,
+        last_margin: float = 0.05,
+        margin_power: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.architecture: dict[str, Any] = {
+            "hidden": hidden,
+            "heads": heads,
+            "width": width,
+            "starts": starts,
+            "ascent": ascent,
+            "hypotheses": hypotheses,
+            "candidates": candidates,
+            "margin": margin,
+            "last_margin": last_margin,
+            "margin_power": margin_power,
+        }
+        self.proposer = UniversalAgent(hidden, heads, width, generator)
+        first, last = (math.log(size) for size in _SIZES)
+        self.log_sizes = nn.Parameter(torch.linspace(first, last, ascent))
+        self.starts, self.hypotheses, self.candidates = starts, hypotheses, candidates
+        self.margin, self.last_margin, self.margin_power = margin, last_margin, margin_power
+
+    def init(
+        self, batch: int, space: Box, budget: int, generator: torch.Generator
+    ) -> PosteriorGuidedState:
+        """The network's all-zero state, and no beliefs."""
+        proposer = self.proposer.init(batch, space, budget, generator)
+        x = proposer.asked
+        return PosteriorGuidedState(
+            proposer,
+            no_beliefs(batch, x.shape[1], x.dtype, x.device),
+            x.new_zeros(batch, 0, x.shape[1]),
+            x.new_zeros(batch, 0),
+        )
+
+    def step(
+        self, state: PosteriorGuidedState, observation: Observation
+    ) -> tuple[Tensor, PosteriorGuidedState]:
+        """The next query ``[B, d]``, in the network's dtype."""
+        proposal, proposer = self.proposer.step(state.proposer, observation)
+        history = proposer.history
+        draws, stream = uniform(proposer.coordinate_stream, self.candidates, proposal.dtype)
+        points = draws.view(*proposal.shape, -1).mT
+        observation = Observation(*(part.detach() for part in observation))
+        with torch.no_grad():
+            pending, waiting = _returned(state.pending, state.waiting, observation)
+            beliefs = state.beliefs
+            if bool((observation.o > 0).any()):
+                beliefs = observe(beliefs, *observation)
+            posterior = suppose(
+                condition(beliefs, history.mean, deviation(history), self.hypotheses),
+                pending,
+                waiting,
+            )
+            near = _around(history.best_x.detach(), points)
+            climbed = self._climb(
+                posterior, proposal.detach(), torch.cat([points, near], 1), self._margin(history)
+            )
+            pending, waiting = _asked(pending, waiting, climbed.x)
+        # Of value zero: they carry the gradient to the proposal and to the sizes.
+        sizes = self.log_sizes.exp()
+        from_proposal = climbed.own.unsqueeze(-1) * (proposal - proposal.detach())
+        from_sizes = (climbed.directions * (sizes - sizes.detach()).unsqueeze(-1)).sum(1)
+        x = clamp_to_cube(climbed.x + from_proposal + from_sizes)
+        proposer = proposer._replace(asked=x, coordinate_stream=stream)
+        return x, PosteriorGuidedState(proposer, beliefs, pending, waiting)
+
+    def _margin(self, history: History) -> float:
+        """The margin of the next query: ``margin`` at the first, ``last_margin`` at the last."""
+        left = max(history.budget - history.steps, 0) / max(history.budget - 1, 1)
+        return self.last_margin + (self.margin - self.last_margin) * left**self.margin_power
+
+    def _climb(
+        self, posterior: Posterior, proposal: Tensor, candidates: Tensor, margin: float
+    ) -> "_Climbed":
+        """Ascends from the proposal and the best candidates, and keeps the best end."""
+        scores = log_probability_of_improvement(posterior, candidates, margin)
+        best = _pick(candidates, scores.topk(min(self.starts - 1, scores.shape[1])).indices)
+        x = torch.cat([proposal.unsqueeze(1), best], 1)
+        directions = []
+        for size in self.log_sizes.exp():
+            direction = _uphill(posterior, x, margin)
+            directions.append(direction)
+            x = (x + size * direction).clamp(0.0, 1.0)
+        end = log_probability_of_improvement(posterior, x, margin).argmax(1, keepdim=True)
+        taken = torch.stack(directions, 2)
+        return _Climbed(
+            x=_pick(x, end).squeeze(1),
+            directions=_pick(taken.flatten(2), end).view(len(x), *taken.shape[2:]),
+            own=(end == 0).to(x).squeeze(1),
+        )
+
+
+class _Climbed(NamedTuple):
+    """The best end of an ascent.
+
+    Attributes:
+        x: ``[B, d]`` where it is.
+        directions: ``[B, steps, d]`` the way there.
+        own: ``[B]`` 1 where it began at the network's proposal.
+    """
+
+    x: Tensor
+    directions: Tensor
+    own: Tensor
+
+
+def _uphill(posterior: Posterior, x: Tensor, margin: float) -> Tensor:
+    """The normalised gradient ``[B, n, d]``, without what points out of the cube."""
+    with torch.enable_grad():
+        z = x.detach().requires_grad_()
+        scores = log_probability_of_improvement(posterior, z, margin)
+        (gradient,) = torch.autograd.grad(scores.sum(), z)
+    outward = ((x <= 0.0) & (gradient < 0.0)) | ((x >= 1.0) & (gradient > 0.0))
+    return nn.functional.normalize(gradient.masked_fill(outward, 0.0), dim=-1)
+
+
+def _around(incumbent: Tensor, points: Tensor) -> Tensor:
+    """Moves random points ``[B, n, d]`` of the cube to within some distance of the incumbent."""
+    first, last = (math.log(distance) for distance in _NEAR)
+    reach = torch.linspace(first, last, points.shape[1]).exp().to(points)
+    return (incumbent.unsqueeze(1) + reach.unsqueeze(-1) * (2.0 * points - 1.0)).clamp(0.0, 1.0)
+
+
+def _pick(rows: Tensor, index: Tensor) -> Tensor:
+    """Takes rows ``[B, k]`` out of ``[B, n, d]``."""
+    return rows.gather(1, index.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))
+
+
+def _returned(pending: Tensor, waiting: Tensor, observation: Observation) -> tuple[Tensor, Tensor]:
+    """Strikes out the pending query nearest to the point that came back, in each row."""
+    distance = (pending - observation.x.to(pending).unsqueeze(1)).square().sum(-1)
+    distance = distance.masked_fill(waiting == 0, torch.inf)
+    if pending.shape[1]:
+        nearest = nn.functional.one_hot(distance.argmin(1), pending.shape[1])
+        waiting = waiting * (1.0 - nearest * (observation.o > 0).unsqueeze(1))
+        kept = (waiting > 0).any(0)
+        pending, waiting = pending[:, kept], waiting[:, kept]
+    return pending, waiting
+
+
+def _asked(pending: Tensor, waiting: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Adds a query to those that are pending."""
+    return (
+        torch.cat([pending, x.unsqueeze(1)], 1),
+        torch.cat([waiting, torch.ones_like(x[:, :1])], 1),
+    )

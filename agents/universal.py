@@ -1,0 +1,200 @@
+"""One network for every number of dimensions: weights shared over the coordinates."""
+
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from gymnasium.spaces import Box
+from torch import Tensor, nn
+
+from agents.features import (
+    EVALUATION_FEATURES,
+    VALUE_FEATURES,
+    Evaluations,
+    History,
+    empty_history,
+    evaluation_features,
+    no_evaluations,
+    record,
+    update,
+    value_features,
+)
+from agents.recurrent import clamp_to_cube, initialise
+from bbo_envs.core import Observation
+from bbo_envs.functions.streams import Stream, normal, streams, uniform
+
+_CODES = 2
+# The length of the first steps, e^-1.
+_FIRST_STEP = -1.0
+# The logit of an evaluation that has not come back.
+_FORGOTTEN = -1e9
+
+
+class UniversalState(NamedTuple):
+    """State of a ``UniversalAgent``; B rows, d coordinates.
+
+    Attributes:
+        hidden: ``[B, d, hidden]``.
+        cell: ``[B, d, hidden]``.
+        history: Running statistics of the evaluations.
+        evaluations: The evaluations themselves.
+        asked: ``[B, d]`` the last query asked for, whether or not it has come back.
+        code: ``[B, d, 2]`` what tells coordinates apart that have seen the same.
+        flip: ``[B, d]`` the direction, 1 or -1, in which the network sees each axis.
+        coordinate_stream: ``[B * d]`` the random numbers of each coordinate.
+        row_stream: ``[B]`` those of each row.
+    """
+
+    hidden: Tensor
+    cell: Tensor
+    history: History
+    evaluations: Evaluations
+    asked: Tensor
+    code: Tensor
+    flip: Tensor
+    coordinate_stream: Stream
+    row_stream: Stream
+
+
+class UniversalAgent(nn.Module):
+    """Proposes in any number of dimensions.
+
+    Every coordinate has an LSTM of its own with the same weights, as in the optimisers of
+    Andrychowicz et al. 2016; the mean of their outputs tells each about the others. Three things
+    are added, since there is no gradient to feed it:
+
+    - a memory of all evaluations, from which attention heads draw directions: weighted sums of
+      the differences to the incumbent, with weights that depend on value, distance and age;
+    - a uniform random point at each step, with a noisy gate towards it (see ``RecurrentAgent``);
+    - random codes, which tell coordinates apart that have seen the same, and random flips of the
+      axes. All randomness belongs to a coordinate or to a row: permute the coordinates of the
+      state and of the observation, and the query is permuted.
+
+    No gradient passes through the memory. The gradient of training passes through the recurrent
+    state and through the last query.
+
+    Args:
+        hidden: Width of the LSTM.
+        heads: Attention heads.
+        width: Width of the attention's hidden layer.
+        generator: Draws the initial weights.
+
+    Attributes:
+        dim: None, for any.
+        architecture: The arguments that make the same network again, save for its weights.
+
+    Example:
+        >>> agent = UniversalAgent(hidden=8, generator=torch.Generator().manual_seed(0))
+        >>> for d in (2, 5):
+        ...     state = agent.init(3, Box(0, 1, (d,)), 10, torch.Generator().manual_seed(0))
+        ...     x, _ = agent.step(state, Observation(torch.zeros(3, d), *torch.zeros(2, 3)))
+        ...     print(tuple(x.shape))
+        (3, 2)
+        (3, 5)
+    """
+
+    kind: ClassVar[str] = "universal"
+    dim: None = None
+
+    def __init__(
+        self,
+        hidden: int = 64,
+        heads: int = 6,
+        width: int = 16,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.architecture: dict[str, Any] = {"hidden": hidden, "heads": heads, "width": width}
+        self.heads = heads
+        shared = VALUE_FEATURES + 1 + heads
+        # The four gates of an LSTM: what a coordinate sees itself, and what all see.
+        self.own = nn.Linear(5 + _CODES + 2 * heads + hidden, 4 * hidden, bias=False)
+        self.shared = nn.Linear(shared + hidden, 4 * hidden)
+        self.attend = nn.Linear(hidden + EVALUATION_FEATURES, width)
+        self.weigh = nn.Linear(width, 2 * heads)
+        self.head = nn.Linear(2 * hidden, 2)
+        self.common = nn.Linear(hidden, heads + 2)
+        initialise(self, generator)
+
+    def init(
+        self, batch: int, space: Box, budget: int, generator: torch.Generator
+    ) -> UniversalState:
+        """The all-zero state, and the keys of its random numbers."""
+        (dim,) = space.shape
+        weight = self.head.weight
+        dtype, device = weight.dtype, weight.device
+        zeros = weight.new_zeros(batch, dim, self.common.in_features)
+        coordinates = streams(batch * dim, generator, device)
+        code, coordinates = normal(coordinates, _CODES, dtype)
+        side, coordinates = uniform(coordinates, 1, dtype)
+        history = empty_history(batch, dim, budget, dtype, device)
+        return UniversalState(
+            hidden=zeros,
+            cell=zeros,
+            history=history,
+            evaluations=no_evaluations(batch, dim, dtype, device),
+            asked=history.best_x,
+            code=code.view(batch, dim, _CODES),
+            flip=torch.where(side < 0.5, -1.0, 1.0).view(batch, dim).to(dtype),
+            coordinate_stream=coordinates,
+            row_stream=streams(batch, generator, device),
+        )
+
+    def step(
+        self, state: UniversalState, observation: Observation
+    ) -> tuple[Tensor, UniversalState]:
+        """The next query ``[B, d]``, in the network's dtype."""
+        history = update(state.history, observation)
+        evaluations = record(state.evaluations, observation)
+        best, flip = history.best_x, state.flip
+        batch, dim = best.shape
+        point, coordinates = uniform(state.coordinate_stream, 1, best.dtype)
+        noise, rows = uniform(state.row_stream, 1, best.dtype)
+        away = point.view(batch, dim) - best
+        last = torch.where(observation.o.unsqueeze(-1) > 0, observation.x.to(best), best)
+
+        pooled = state.hidden.mean(1)
+        direction, size = self._directions(pooled, history, evaluations)
+        unit = direction / size.unsqueeze(-1).clamp_min(1e-6)
+        # [B, d, ...]: what each coordinate sees, in its own direction of the axis.
+        own = torch.stack([best - 0.5, last - 0.5, last - best, state.asked - best, away], -1)
+        own = torch.cat([own, direction.mT, unit.mT], -1) * flip.unsqueeze(-1)
+        shared = torch.cat(
+            [
+                value_features(history, observation),
+                torch.full_like(best[:, :1], math.log(dim) / 3.0),
+                size.clamp_min(1e-6).log() / 5.0,
+                pooled,
+            ],
+            -1,
+        )
+        signal = torch.cat([own, state.code, state.hidden], -1)
+        gates = self.own(signal) + self.shared(shared).unsqueeze(1)
+        enter, keep, new, leave = gates.chunk(4, -1)
+        cell = keep.sigmoid() * state.cell + enter.sigmoid() * new.tanh()
+        hidden = leave.sigmoid() * cell.tanh()
+
+        pooled = hidden.mean(1)
+        drift, gate = self.head(
+            torch.cat([hidden, pooled.unsqueeze(1).expand_as(hidden)], -1)
+        ).unbind(-1)
+        mixed, step, spread = self.common(pooled).split_with_sizes([self.heads, 1, 1], -1)
+        offset = drift * flip + (mixed.unsqueeze(1) @ unit).squeeze(1)
+        gate = (gate + spread.exp() * noise.logit()).sigmoid()
+        x = clamp_to_cube(best + (step + _FIRST_STEP).exp() * offset + gate * away)
+        return x, UniversalState(
+            hidden, cell, history, evaluations, x, state.code, flip, coordinates, rows
+        )
+
+    def _directions(
+        self, pooled: Tensor, history: History, evaluations: Evaluations
+    ) -> tuple[Tensor, Tensor]:
+        """Weighted sums ``[B, heads, d]`` of the differences to the incumbent, and their sizes."""
+        features, difference = evaluation_features(history, evaluations)
+        hidden = pooled.shape[1]
+        query = nn.functional.linear(pooled, self.attend.weight[:, :hidden], self.attend.bias)
+        key = nn.functional.linear(features, self.attend.weight[:, hidden:])
+        logits, values = self.weigh((key + query.unsqueeze(1)).tanh()).chunk(2, -1)
+        logits = logits.masked_fill(evaluations.o.unsqueeze(-1) == 0, _FORGOTTEN)
+        direction = (logits.softmax(1) * values).mT @ difference
+        return direction, direction.norm(dim=-1)
