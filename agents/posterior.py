@@ -15,18 +15,18 @@ from torch import Tensor
 
 # Length scales grow with the root of the dimension, as distances do (Hvarfner, Hellsten & Nardi
 # 2024, "Vanilla Bayesian Optimization Performs Great in High Dimensions").
-_LENGTH_SCALE = 0.13
+_LENGTH_SCALE = 0.135
 # The deviation of the logarithm of the length scale under the prior.
-_WIDTH = 0.5
+_WIDTH = 0.35
 # (Matern 5/2 or RBF, length scale relative to the prior's middle, noise variance, prior weight).
 _GRID = [
     *((False, ratio, 1e-4, 1.0) for ratio in (0.5, 0.7, 1.0, 1.4, 2.0, 2.8)),
-    *((False, ratio, 3e-2, 0.3) for ratio in (0.7, 1.2, 2.0)),
-    *((True, ratio, 1e-4, 0.3) for ratio in (1.0, 2.0, 4.0)),
+    *((False, ratio, 3e-2, 0.1) for ratio in (0.7, 1.2, 2.0)),
+    *((True, ratio, 1e-4, 0.2) for ratio in (1.0, 2.0, 4.0)),
 ]
 # How much the amplitude is drawn to the deviation of the values seen, and the mean to their mean,
 # in evaluations.
-_AMPLITUDE_STRENGTH = 0.3
+_AMPLITUDE_STRENGTH = 0.15
 _MEAN_STRENGTH = 0.03
 
 
@@ -227,6 +227,16 @@ def condition(beliefs: Beliefs, mean: Tensor, deviation: Tensor, most: int) -> P
         inverse,
         torch.where(count > 0, lowest, centre),
     )
+
+
+def likeliest(posterior: Posterior) -> Posterior:
+    """The posterior under each row's likeliest hypothesis alone, for a quick first look."""
+    alone = {
+        name: getattr(posterior, name)[:, :1]
+        for name in ("weight", "centre", "amplitude", "coefficient", "inverse", "incumbent")
+    }
+    kinds = Hypotheses(*(part[:, :1] for part in posterior.hypotheses))
+    return posterior._replace(hypotheses=kinds, **alone)
 
 
 def suppose(posterior: Posterior, x: Tensor, there: Tensor) -> Posterior:

@@ -12,6 +12,7 @@ from agents.posterior import (
     Beliefs,
     Posterior,
     condition,
+    likeliest,
     log_probability_of_improvement,
     no_beliefs,
     observe,
@@ -166,13 +167,14 @@ class PosteriorGuidedAgent(nn.Module):
     def _margin(self, history: History) -> float:
         """The margin of the next query: ``margin`` at the first, ``last_margin`` at the last."""
         left = max(history.budget - history.steps, 0) / max(history.budget - 1, 1)
-        return self.last_margin + (self.margin - self.last_margin) * left**self.margin_power
+        falling: float = left**self.margin_power
+        return self.last_margin + (self.margin - self.last_margin) * falling
 
     def _climb(
         self, posterior: Posterior, proposal: Tensor, candidates: Tensor, margin: float
     ) -> "_Climbed":
         """Ascends from the proposal and the best candidates, and keeps the best end."""
-        scores = log_probability_of_improvement(posterior, candidates, margin)
+        scores = log_probability_of_improvement(likeliest(posterior), candidates, margin)
         best = _pick(candidates, scores.topk(min(self.starts - 1, scores.shape[1])).indices)
         x = torch.cat([proposal.unsqueeze(1), best], 1)
         directions = []

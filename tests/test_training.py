@@ -17,6 +17,7 @@ from agents import make_agent
 from agents.networks import kind_of
 from bbo_envs import UnknownNameError, make_problem
 from evaluation import cli
+from training import __main__ as module
 from training import command, trainer
 from training.bptt import CHECKPOINT, LOG, train
 from training.checkpoint import CheckpointError
@@ -317,6 +318,18 @@ def test_the_command_on_a_card_trains_the_same_configuration(
     cli.main([*shlex.split(words)[1:], "--folder", str(tmp_path)])
     assert seen == [config]
     assert changes or words == f"bbo train --preset {preset}"
+
+
+def test_the_module_is_the_command(monkeypatch, tmp_path, capsys):
+    seen = []
+    monkeypatch.setattr(command, "run", lambda config, *_: seen.append(config))
+    monkeypatch.setattr(command, "export", lambda *_: None)
+    module.main(["--preset", "lstm-oi-2d", "--batch", "8", "--folder", str(tmp_path)])
+    assert seen == [dataclasses.replace(PRESETS["lstm-oi-2d"], batch=8)]
+    with pytest.raises(SystemExit) as stop:
+        module.main(["--preset=lstm-oi-2e"])
+    assert stop.value.code == 2
+    assert "Did you mean 'lstm-oi-2d'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

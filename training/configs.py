@@ -125,31 +125,35 @@ def _gp(dim: int, network: str, loss: str) -> TrainConfig:
 # GP samples as various as a network meets that is told nothing: the mixture of the networks for any
 # number of dimensions.
 _VARIOUS: dict[str, Any] = {
-    "dim": [1, 2, 3, 4, 6, 9, 12],
-    "kernel": ["rbf", "rbf", "matern52"],
-    "length_scale_factor": {"low": 0.5, "high": 2.0},
-    "noise": [0, 0, 0.1],
+    "dim": [1, 2, 3, 4, 6, 6, 9, 12],
+    "kernel": ["rbf", "rbf", "rbf", "matern52"],
+    "length_scale_factor": {"low": 0.6, "high": 1.7},
+    "noise": [0, 0, 0, 0.1],
     "workers": [1, 1, 1, 5],
-    "transforms": [[], [], ["warp_values"]],
+    "transforms": [[], [], [], ["warp_values"]],
 }
 
 
-def _any_dimension(network: str) -> TrainConfig:
+def _any_dimension(network: str, iterations: int, horizon: int) -> TrainConfig:
     """The preset of a network that proposes in any number of dimensions."""
-    scored = [{"dim": dim, "budget": 100} for dim in (1, 2, 3, 4, 9, 12)]
+    others = [({"dim": dim}, 100) for dim in (1, 2, 3, 4, 9, 12)] + [({"dim": 6}, 150)]
     return TrainConfig(
         task="BBO-GP-v0",
         task_arguments={"dim": 6, "sampler": "fourier", "features": 256},
         mixture=_VARIOUS,
         network=network,  # type: ignore[arg-type]
         network_arguments={},
+        iterations=iterations,
         batch=128,
         micro_batches=4,
+        horizon=horizon,
         mix_horizons=True,
+        curriculum=0.5,
         truncation=20,
+        learning_rate=3e-3,
         score_tasks=[
-            {"task": "BBO-GP-v0", "arguments": {"dim": scores["dim"]}, "budget": scores["budget"]}
-            for scores in [*scored, {"dim": 6, "budget": 150}]
+            {"task": "BBO-GP-v0", "arguments": arguments, "budget": budget}
+            for arguments, budget in others
         ],
     )
 
@@ -165,5 +169,6 @@ PRESETS: dict[str, TrainConfig] = {
         for network in ("lstm", "dnc")
         for dim in (1, 2, 3, 9)
     },
-    **{network: _any_dimension(network) for network in ("universal", "posterior-guided")},
+    "universal": _any_dimension("universal", iterations=5_000, horizon=100),
+    "posterior-guided": _any_dimension("posterior-guided", iterations=500, horizon=50),
 }

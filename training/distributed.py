@@ -99,7 +99,8 @@ def processes(device: str) -> Iterator[tuple[Processes, str]]:
             )
         torch.cuda.set_device(local)
         device = f"cuda:{local}"
-    distributed.init_process_group("nccl" if cuda else "gloo")
+    own = torch.device(device) if cuda else None
+    distributed.init_process_group("nccl" if cuda else "gloo", device_id=own)
     try:
         yield Processes(distributed.get_rank(), count), device
         distributed.barrier()  # so that none takes down what another still listens to

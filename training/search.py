@@ -106,10 +106,11 @@ class Search:
         from optuna import TrialPruned
         from optuna.trial import TrialState
 
+        positive_integer("trials", trials)
         for killed in self.study.get_trials(states=(TrialState.RUNNING,)):
             self.study.enqueue_trial(killed.params)
             self.study.tell(killed.number, state=TrialState.FAIL)
-        while len(self.ended()) < positive_integer("trials", trials):
+        while len(self.ended()) < trials:
             trial = self.study.ask()
             try:
                 value = self._train(trial, report)
@@ -121,7 +122,7 @@ class Search:
             else:
                 self.study.tell(trial, value)
             if report:
-                report(self.ended()[-1])
+                report(next(facts for facts in self.ended() if facts["trial"] == trial.number))
         return self._best()
 
     def ended(self) -> list[dict[str, Any]]:
