@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -36,14 +37,15 @@ from training.distributed import processes
 from training.trainer import Trainer
 
 folder = pathlib.Path(sys.argv[1])
-with processes("cpu") as (together, device):
-    assert (together.count, device) == (2, "cpu")
-    trainer = Trainer(CONFIG, device, together)
+with processes("cpu") as together:
+    assert (together.count, together.device) == (2, "cpu")
+    assert together.gather(["é" * together.rank]) == ["", "é"]
+    trainer = Trainer(CONFIG, processes=together)
     trainer.agent.double()
     trainer.gradient()
     gradients = {name: p.grad for name, p in trainer.agent.named_parameters()}
     save_file(gradients, folder / f"gradient-{together.rank}")
-    trainer = Trainer(CONFIG, device, together)
+    trainer = Trainer(CONFIG, processes=together)
     for _ in range(2):
         trainer.step()
     if together.first:
@@ -64,17 +66,11 @@ def folder(tmp_path_factory):
         [*command, path / "script.py", path],
         capture_output=True,
         text=True,
-        env=environment(),
+        # So that they find this module.
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])},
     )
     assert done.returncode == 0, done.stderr
     return path
-
-
-def environment():
-    """Where the processes find this module."""
-    import os
-
-    return os.environ | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
 
 
 def test_two_processes_give_the_gradient_of_one(folder):

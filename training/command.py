@@ -91,8 +91,8 @@ def train_command(arguments: Sequence[str]) -> Callable[..., None]:
         positive_integer("checkpoint_every", checkpoint_every)
         positive_integer("score_functions", score_functions)
         path = (folder or Path("runs") / preset) / f"{preset}.safetensors"
-        with processes(device) as (together, own_device):
-            agent = run(config, path.parent, preset, own_device, checkpoint_every, together)
+        with processes(device) as together:
+            agent = run(config, path.parent, preset, checkpoint_every, together)
         if together.first:
             export(agent, config, path, score_functions)
 
@@ -103,7 +103,6 @@ def run(
     config: TrainConfig,
     folder: Path,
     name: str,
-    device: str,
     checkpoint_every: int,
     together: Processes,
 ) -> Network:
@@ -113,7 +112,7 @@ def run(
         agent = train(
             config,
             folder,
-            device=device,
+            device=together.device,
             checkpoint_every=checkpoint_every,
             report=report,
             processes=together,

@@ -144,8 +144,7 @@ def _any_dimension(network: str, iterations: int, horizon: int) -> TrainConfig:
         network=network,  # type: ignore[arg-type]
         network_arguments={},
         iterations=iterations,
-        batch=128,
-        micro_batches=4,
+        batch=96,
         horizon=horizon,
         mix_horizons=True,
         curriculum=0.5,
@@ -169,6 +168,6 @@ PRESETS: dict[str, TrainConfig] = {
         for network in ("lstm", "dnc")
         for dim in (1, 2, 3, 9)
     },
-    "universal": _any_dimension("universal", iterations=5_000, horizon=100),
+    "universal": _any_dimension("universal", iterations=4_000, horizon=100),
     "posterior-guided": _any_dimension("posterior-guided", iterations=500, horizon=50),
 }

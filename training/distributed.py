@@ -1,10 +1,11 @@
 """Training in several processes, as torchrun starts them: who does what, and who waits for whom."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import distributed, nn
@@ -19,6 +20,7 @@ class Processes:
     Attributes:
         rank: The number of this one; the first writes what is written.
         count: How many there are.
+        device: Where this one computes.
 
     Example:
         >>> Processes(rank=1, count=2).share([10, 11, 12, 13])
@@ -27,6 +29,7 @@ class Processes:
 
     rank: int = 0
     count: int = 1
+    device: str = "cpu"
 
     @property
     def first(self) -> bool:
@@ -39,12 +42,21 @@ class Processes:
         return list(items[self.rank * size : (self.rank + 1) * size])
 
     def gather(self, items: list[T]) -> list[T]:
-        """The parts of all processes, in their order."""
+        """The parts of all processes, in their order; items are what JSON holds."""
         if self.count == 1:
             return items
-        parts: list[Any] = [None] * self.count
-        distributed.all_gather_object(parts, items)
-        return [item for part in parts for item in part]
+        # Not by all_gather_object, which would unpickle what it receives.
+        mine = torch.frombuffer(bytearray(json.dumps(items).encode()), dtype=torch.uint8)
+        sizes = torch.zeros(self.count, dtype=torch.int64)
+        sizes[self.rank] = len(mine)
+        sizes = sizes.to(self.device)
+        distributed.all_reduce(sizes)
+        parts = torch.zeros(self.count, int(sizes.max()), dtype=torch.uint8)
+        parts[self.rank, : len(mine)] = mine
+        parts = parts.to(self.device)
+        distributed.all_reduce(parts)
+        texts = [bytes(part[:size].tolist()) for part, size in zip(parts, sizes, strict=True)]
+        return [item for text in texts for item in json.loads(text)]
 
     def wait(self) -> None:
         """Returns when every process has come here."""
@@ -72,7 +84,7 @@ class Processes:
 
 
 @contextmanager
-def processes(device: str) -> Iterator[tuple[Processes, str]]:
+def processes(device: str) -> Iterator[Processes]:
     """Joins the processes that torchrun started; without it there is only this one.
 
     Args:
@@ -80,14 +92,14 @@ def processes(device: str) -> Iterator[tuple[Processes, str]]:
             its machine.
 
     Yields:
-        The processes, and the device of this one.
+        The processes.
 
     Raises:
         ValueError: If there are fewer GPUs than processes.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield Processes(), device
+        yield Processes(device=device)
         return
     cuda = torch.device(device).type == "cuda"
     if cuda:
@@ -102,7 +114,7 @@ def processes(device: str) -> Iterator[tuple[Processes, str]]:
     own = torch.device(device) if cuda else None
     distributed.init_process_group("nccl" if cuda else "gloo", device_id=own)
     try:
-        yield Processes(distributed.get_rank(), count), device
+        yield Processes(distributed.get_rank(), count, device)
         distributed.barrier()  # so that none takes down what another still listens to
     finally:
         distributed.destroy_process_group()

@@ -75,8 +75,8 @@ class Trainer:
         self.processes = processes or Processes()
         if config.micro_batches % self.processes.count:
             raise ValueError(
-                f"micro_batches must be a multiple of the number of processes, got "
-                f"{config.micro_batches} for {self.processes.count}"
+                "micro_batches must be a multiple of the number of processes, got "
+                f"{config.micro_batches} for {self.processes.count}; change either"
             )
         self.config = config
         self.device = device
