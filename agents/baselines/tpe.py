@@ -1,5 +1,8 @@
 """The tree-structured Parzen estimator (Bergstra et al. 2011), by Optuna."""
 
+import warnings
+from functools import partial
+
 import numpy as np
 import optuna
 
@@ -8,12 +11,15 @@ from bbo_envs.problem import Problem
 
 
 class _TPE:
-    def __init__(self, dim: int, budget: int, seed: int) -> None:
+    def __init__(self, dim: int, budget: int, seed: int, multivariate: bool = False) -> None:
         self.space = {f"x{i}": optuna.distributions.FloatDistribution(0.0, 1.0) for i in range(dim)}
         # Creating a study logs a line; a user's own setting is put back.
         verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = optuna.samplers.TPESampler(seed=seed, multivariate=multivariate)
+        self.study = optuna.create_study(sampler=sampler)
         optuna.logging.set_verbosity(verbosity)
         self.pending: list[tuple[Point, optuna.Trial]] = []
 
@@ -30,3 +36,8 @@ class _TPE:
 def tpe(problem: Problem) -> PerFunction:
     """Optuna's default sampler in its default configuration."""
     return PerFunction(_TPE)
+
+
+def tpe_multivariate(problem: Problem) -> PerFunction:
+    """Optuna's sampler with a joint density of all parameters, which BOHB introduced."""
+    return PerFunction(partial(_TPE, multivariate=True))

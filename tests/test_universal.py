@@ -1,0 +1,392 @@
+"""The networks for any number of dimensions: symmetries, state, gradients, dimensions, workers."""
+
+import pytest
+import torch
+from gymnasium.spaces import Box
+from scipy import stats
+
+from agents import posterior_guided, universal
+from agents.posterior_guided import PosteriorGuidedAgent
+from agents.universal import UniversalAgent
+from bbo_envs import Objective, Observation, Problem, make_problem
+from bbo_envs.core import map_tensors
+from bbo_envs.functions.streams import Stream
+from training.rollout import detach, unroll
+
+DOUBLE = torch.float64
+# Both are small here: what is tested holds for every size.
+KINDS = {
+    "universal": (UniversalAgent, {"hidden": 12, "heads": 3, "width": 5}),
+    "posterior-guided": (
+        PosteriorGuidedAgent,
+        {"hidden": 12, "heads": 3, "width": 5, "starts": 3, "ascent": 4, "candidates": 24},
+    ),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
+def make(kind, seed=0, dtype=DOUBLE, **sizes):
+    """A network with larger weights than the first ones, so that all of its parts matter."""
+    network, small = KINDS[kind]
+    generator = torch.Generator().manual_seed(seed)
+    agent = network(**(small | sizes), generator=generator).to(dtype)
+    for parameter in agent.parameters():
+        if parameter.dim() > 1:
+            parameter.data.mul_(2.0)
+    return agent
+
+
+def proposer(state):
+    """The network's part of a state of either kind."""
+    return getattr(state, "proposer", state)
+
+
+def start(agent, batch, dim, budget=20, seed=0):
+    """The state before the first query, and the empty observation."""
+    generator = torch.Generator().manual_seed(seed)
+    state = agent.init(batch, Box(0, 1, (dim,)), budget, generator)
+    return state, Observation(torch.zeros(batch, dim), torch.zeros(batch), torch.zeros(batch))
+
+
+def rugged(x):
+    """A function [B, d] -> [B] that differs between coordinates and between rows."""
+    coordinate = torch.arange(x.shape[1], dtype=x.dtype)
+    row = torch.arange(len(x), dtype=x.dtype).unsqueeze(1)
+    return torch.sin((3.0 + coordinate) * x + coordinate + row).sum(1)
+
+
+def converse(agent, function, state, observation, number, first=0):
+    """Asks and answers; every third answer of a row gets lost, so that rows are out of step.
+
+    Returns:
+        The queries ``[number, B, d]``, and the state and the observation that follow.
+    """
+    queries = []
+    with torch.no_grad():
+        for t in range(first, first + number):
+            x, state = agent.step(state, observation)
+            o = torch.tensor([float((t + row) % 3 > 0) for row in range(len(x))], dtype=x.dtype)
+            observation = Observation(x * o.unsqueeze(1), function(x) * o, o)
+            queries.append(x)
+    return torch.stack(queries), state, observation
+
+
+def play(agent, problem, batch=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return unroll(agent, problem, problem.reset(batch, generator), generator)
+
+
+def tensors(state):
+    found = []
+    map_tensors(lambda tensor: found.append(tensor) or tensor, state)
+    return found
+
+
+# --- changing every part of a state ---
+
+# At which axis the parts of a state hold the coordinates.
+COORDINATES = {
+    "hidden": 1, "cell": 1, "code": 1, "asked": 1, "flip": 1, "best_x": 1, "x": 2, "pending": 2
+}  # fmt: skip
+
+
+def walk(change, state, name=""):
+    """Applies ``change(name, part)`` to all tensors and streams of a state."""
+    if isinstance(state, torch.Tensor | Stream):
+        return change(name, state)
+    if isinstance(state, tuple):
+        parts = [walk(change, *pair) for pair in zip(state, state._fields, strict=True)]
+        return type(state)(*parts)
+    return state
+
+
+def permuted(state, order):
+    """The state with its coordinates in another order."""
+
+    def change(name, part):
+        if name == "coordinate_stream":
+            return Stream(*(p.view(-1, len(order))[:, order].flatten() for p in part))
+        if name in COORDINATES:
+            return part.index_select(COORDINATES[name], order)
+        return part
+
+    return walk(change, state)
+
+
+def row_of(state, row, dim):
+    """One row of a state, as a state."""
+
+    def change(name, part):
+        if name == "coordinate_stream":
+            return Stream(*(p[row * dim : (row + 1) * dim] for p in part))
+        if isinstance(part, Stream):
+            return Stream(*(p[row : row + 1] for p in part))
+        return part[row : row + 1] if len(part) > 1 else part  # the grid has one row for all
+
+    return walk(change, state)
+
+
+# --- symmetries ---
+
+
+@pytest.mark.parametrize("dim", [2, 5])
+def test_permuting_the_coordinates_permutes_the_queries(kind, dim):
+    """Of a state in the middle of a run, and from there on for several steps."""
+    agent, order = make(kind), torch.arange(dim).roll(1)
+    back = order.argsort()
+    _, state, observation = converse(agent, rugged, *start(agent, 3, dim), 4)
+    expected, *_ = converse(agent, rugged, state, observation, 4, first=4)
+    found, *_ = converse(
+        agent,
+        lambda x: rugged(x[:, back]),
+        permuted(state, order),
+        observation._replace(x=observation.x[:, order]),
+        4,
+        first=4,
+    )
+    torch.testing.assert_close(found, expected[..., order], rtol=0, atol=1e-8)
+
+
+def test_mirroring_axes_mirrors_the_queries(kind, monkeypatch):
+    """Exactly, where the random points and the network's direction of an axis are mirrored too.
+
+    A uniform number and its mirror image have the same distribution, and so have the directions
+    (see below): hence queries are mirrored in distribution where nobody interferes.
+    """
+    agent, dim, batch = make(kind), 4, 3
+    mirror = torch.tensor([True, False, True, False])
+
+    def image(x):
+        return torch.where(mirror, 1.0 - x, x)
+
+    def mirrored(draw):
+        def draw_and_mirror(stream, number, dtype):
+            values, stream = draw(stream, number, dtype)
+            if len(values) == batch * dim:
+                values = image(values.view(batch, dim, number).mT).mT.reshape(-1, number)
+            return values, stream
+
+        return draw_and_mirror
+
+    state, observation = start(agent, batch, dim)
+    expected, *_ = converse(agent, rugged, state, observation, 8)
+    flip = torch.where(mirror, -1.0, 1.0) * proposer(state).flip
+    if kind == "universal":
+        state = state._replace(flip=flip)
+    else:
+        state = state._replace(proposer=state.proposer._replace(flip=flip))
+    for module in (universal, posterior_guided):
+        monkeypatch.setattr(module, "uniform", mirrored(module.uniform))
+    found, *_ = converse(agent, lambda x: rugged(image(x)), state, observation, 8)
+    torch.testing.assert_close(found, image(expected), rtol=0, atol=1e-8)
+
+
+def test_directions_and_codes_are_drawn_evenly():
+    """12,000 coordinates: 5 standard errors, one in a million; Kolmogorov-Smirnov at 1e-4."""
+    state, _ = start(make("universal"), 4_000, 3)
+    assert set(state.flip.unique().tolist()) == {-1.0, 1.0}
+    assert state.flip.mean().abs() < 5.0 / 12_000**0.5
+    assert stats.kstest(state.code.flatten().numpy(), "norm").pvalue > 1e-4
+    products = state.code[:, 0] * state.code[:, 1]  # of two coordinates of a row
+    assert (products.mean(0).abs() < 5.0 / 4_000**0.5).all()
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("shift", [-3.0, 0.0, 5.0])
+def test_queries_do_not_change_under_affine_maps_of_y(kind, scale, shift):
+    agent = make(kind)
+    plain, *_ = converse(agent, rugged, *start(agent, 3, 2), 10)
+    moved, *_ = converse(agent, lambda x: scale * (rugged(x) + shift), *start(agent, 3, 2), 10)
+    torch.testing.assert_close(moved, plain, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("power", [-20, 20])
+def test_powers_of_two_change_no_bit_of_a_query(kind, power):
+    """In float32, in which other scales are rounded."""
+    agent = make(kind, dtype=torch.float32)
+    plain, *_ = converse(agent, rugged, *start(agent, 2, 3), 12)
+    moved, *_ = converse(agent, lambda x: 2.0**power * rugged(x), *start(agent, 2, 3), 12)
+    assert torch.equal(moved, plain)
+
+
+# --- state and randomness ---
+
+
+def test_the_recurrent_state_starts_at_zero(kind):
+    state, _ = start(make(kind), 3, 4)
+    network = proposer(state)
+    assert network.hidden.shape == network.cell.shape == (3, 4, 12)
+    assert not network.hidden.any()
+    assert not network.cell.any()
+    assert network.evaluations.x.shape == (3, 0, 4)
+    assert not network.history.returned.any()
+
+
+def test_a_step_changes_neither_its_state_nor_the_network(kind):
+    agent = make(kind)
+    _, state, observation = converse(agent, rugged, *start(agent, 3, 2), 5)
+    before = [tensor.clone() for tensor in (*tensors(state), *observation, *agent.parameters())]
+    (x, following), (again, likewise) = (agent.step(state, observation) for _ in range(2))
+    assert torch.equal(x, again)
+    after = (*tensors(state), *observation, *agent.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(tensors(following), tensors(likewise), strict=True)
+    )
+
+
+def test_rows_do_not_see_each_other(kind):
+    agent, dim = make(kind), 3
+    state, nothing = start(agent, 3, dim)
+    together, *_ = converse(agent, rugged, state, nothing, 9)
+    for row in range(3):
+        queries, alone, observation = [], row_of(state, row, dim), row_of(nothing, row, dim)
+        with torch.no_grad():
+            for t in range(9):
+                x, alone = agent.step(alone, observation)
+                o = torch.tensor([float((t + row) % 3 > 0)], dtype=x.dtype)
+                y = rugged(x.expand(3, -1))[row : row + 1]
+                observation = Observation(x * o.unsqueeze(1), y * o, o)
+                queries.append(x)
+        torch.testing.assert_close(torch.cat(queries), together[:, row], rtol=0, atol=1e-8)
+
+
+def test_the_same_seed_repeats_a_run_and_another_does_not(kind):
+    problem, agent = make_problem("BBO-GP-2d-v0", sampler="fourier", budget=6), make(kind)
+    torch_before = torch.get_rng_state()
+    first, again, other = (play(agent, problem, seed=seed).x for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    inside = (first > 0) & (first < 1)
+    assert not torch.isclose(first, other)[inside].any()
+    assert torch.equal(torch_before, torch.get_rng_state())
+
+
+def test_coordinates_and_rows_that_have_seen_the_same_still_differ(kind):
+    agent = make(kind)
+    x, _ = agent.step(*start(agent, 4, 5))
+    assert len(x.flatten().unique()) > 15  # a few may lie on the faces of the cube
+
+
+def test_the_architecture_makes_the_same_network_again(kind):
+    agent = make(kind)
+    twin = type(agent)(**agent.architecture).double()
+    twin.load_state_dict(agent.state_dict())
+    found, expected = (
+        converse(network, rugged, *start(network, 2, 3), 5)[0] for network in (twin, agent)
+    )
+    assert torch.equal(found, expected)
+
+
+# --- dimensions, workers, values ---
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("dim", [1, 2, 7, 25])
+def test_one_network_proposes_distinct_points_in_every_dimension(kind, dim, workers, dtype):
+    agent = make(kind, dtype=dtype)
+    problem = make_problem("BBO-GP-v0", dim=dim, sampler="fourier", budget=8, workers=workers)
+    with torch.no_grad():
+        run = play(agent, problem)
+    assert agent.dim is None
+    assert run.x.shape == (2, 8, dim)
+    assert run.x.dtype == dtype
+    assert ((run.x >= 0) & (run.x <= 1)).all()
+    if dim > 1:  # in one dimension the two ends of the cube are likely queries
+        assert all(len(row.unique(dim=0)) == 8 for row in run.x)
+
+
+def test_a_constant_objective_is_no_problem(kind):
+    agent = make(kind, dtype=torch.float32)
+    queries, *_ = converse(agent, lambda x: torch.full_like(x[:, 0], 4.2), *start(agent, 2, 3), 20)
+    assert queries.isfinite().all()
+
+
+@pytest.mark.parametrize("value", [1e-30, 1e30])
+def test_values_of_any_size_are_no_problem(kind, value):
+    agent = make(kind, dtype=torch.float32)
+    queries, *_ = converse(agent, lambda x: value * rugged(x.double()), *start(agent, 2, 3), 15)
+    assert queries.isfinite().all()
+
+
+def test_one_outlier_is_no_problem(kind):
+    """A failed evaluation that a user reports as a huge number."""
+    agent = make(kind, dtype=torch.float32)
+
+    def failing(x):
+        return torch.where(x[:, 0] > 0.8, 1e12, rugged(x))
+
+    queries, *_ = converse(agent, failing, *start(agent, 2, 2), 20)
+    assert queries.isfinite().all()
+
+
+def test_a_budget_of_one_and_queries_past_the_budget(kind):
+    agent = make(kind)
+    queries, *_ = converse(agent, rugged, *start(agent, 2, 2, budget=1), 4)
+    assert queries.isfinite().all()
+
+
+def test_a_users_objective_is_optimised_in_place(kind):
+    """No gradients of the objective, float64 values, a float32 network."""
+    problem = Problem(Objective(lambda x: float(((x - 0.3) ** 2).sum()), 2), budget=8)
+    run = play(make(kind, dtype=torch.float32), problem, batch=1)
+    assert run.x.isfinite().all()
+
+
+# --- gradients ---
+
+
+def smooth_problem(dim, budget):
+    return make_problem(
+        "BBO-GP-v0", dim=dim, sampler="fourier", features=32, budget=budget, dtype=DOUBLE
+    )
+
+
+def test_gradients_reach_every_parameter(kind):
+    """After four queries: an attention head has a direction only once two values came back."""
+    agent = make(kind)
+    run = play(agent, smooth_problem(2, 4), batch=12)
+    run.value.sum().backward()
+    for name, parameter in agent.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+
+
+def test_gradients_stay_finite_over_sixty_queries(kind):
+    agent = make(kind, dtype=torch.float32)
+    play(agent, smooth_problem(3, 60)).value.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in agent.parameters())
+
+
+def test_gradients_stay_finite_while_all_values_are_equal(kind):
+    agent = make(kind)
+    state, observation = start(agent, 2, 2)
+    queries = []
+    for _ in range(6):
+        x, state = agent.step(state, observation)
+        observation = Observation(x, 0.0 * x.sum(1) + 4.2, torch.ones(2))
+        queries.append(x)
+    torch.stack(queries).square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in agent.parameters())
+
+
+def test_a_detached_state_cuts_the_gradient(kind):
+    """What truncated back-propagation relies on: nothing else carries the graph."""
+    agent = make(kind)
+    state, observation = start(agent, 2, 2)
+    for _ in range(4):
+        x, state = agent.step(state, observation)
+        observation = Observation(x, rugged(x), torch.ones(2))
+    assert any(tensor.requires_grad for tensor in tensors(state))
+    state, observation = detach((state, observation))
+    assert not any(tensor.requires_grad for tensor in tensors(state))
+    frozen = make(kind)
+    frozen.load_state_dict(agent.state_dict())
+    frozen.requires_grad_(False)
+    following, _ = frozen.step(state, observation)
+    assert not following.requires_grad
