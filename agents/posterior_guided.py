@@ -113,7 +113,7 @@ class PosteriorGuidedAgent(nn.Module):
             "last_margin": last_margin,
             "margin_power": margin_power,
         }
-        self.proposer = UniversalAgent(hidden, heads, width, generator)
+        self.proposer = UniversalAgent(hidden, heads, width, generator=generator)
         first, last = (math.log(size) for size in _SIZES)
         self.log_sizes = nn.Parameter(torch.linspace(first, last, ascent))
         self.starts, self.hypotheses, self.candidates = starts, hypotheses, candidates
@@ -124,7 +124,7 @@ class PosteriorGuidedAgent(nn.Module):
     ) -> PosteriorGuidedState:
         """The network's all-zero state, and no beliefs."""
         proposer = self.proposer.init(batch, space, budget, generator)
-        x = proposer.asked
+        x = proposer.history.best_x
         return PosteriorGuidedState(
             proposer,
             no_beliefs(batch, x.shape[1], x.dtype, x.device),
@@ -161,7 +161,10 @@ class PosteriorGuidedAgent(nn.Module):
         from_proposal = climbed.own.unsqueeze(-1) * (proposal - proposal.detach())
         from_sizes = (climbed.directions * (sizes - sizes.detach()).unsqueeze(-1)).sum(1)
         x = clamp_to_cube(climbed.x + from_proposal + from_sizes)
-        proposer = proposer._replace(asked=x, coordinate_stream=stream)
+        proposer = proposer._replace(
+            queries=torch.cat([state.proposer.queries, x.detach().unsqueeze(1)], 1),
+            coordinate_stream=stream,
+        )
         return x, PosteriorGuidedState(proposer, beliefs, pending, waiting)
 
     def _margin(self, history: History) -> float:

@@ -38,7 +38,7 @@ class UniversalState(NamedTuple):
         cell: ``[B, d, hidden]``.
         history: Running statistics of the evaluations.
         evaluations: The evaluations themselves.
-        asked: ``[B, d]`` the last query asked for, whether or not it has come back.
+        queries: ``[B, t, d]`` all queries asked for, whether or not they have come back.
         code: ``[B, d, 2]`` what tells coordinates apart that have seen the same.
         flip: ``[B, d]`` the direction, 1 or -1, in which the network sees each axis.
         coordinate_stream: ``[B * d]`` the random numbers of each coordinate.
@@ -49,7 +49,7 @@ class UniversalState(NamedTuple):
     cell: Tensor
     history: History
     evaluations: Evaluations
-    asked: Tensor
+    queries: Tensor
     code: Tensor
     flip: Tensor
     coordinate_stream: Stream
@@ -65,7 +65,8 @@ class UniversalAgent(nn.Module):
 
     - a memory of all evaluations, from which attention heads draw directions: weighted sums of
       the differences to the incumbent, with weights that depend on value, distance and age;
-    - a uniform random point at each step, with a noisy gate towards it (see ``RecurrentAgent``);
+    - a random point at each step, far from all queries, with a noisy gate towards it (see
+      ``RecurrentAgent``);
     - random codes, which tell coordinates apart that have seen the same, and random flips of the
       axes. All randomness belongs to a coordinate or to a row: permute the coordinates of the
       state and of the observation, and the query is permuted.
@@ -77,6 +78,7 @@ class UniversalAgent(nn.Module):
         hidden: Width of the LSTM.
         heads: Attention heads.
         width: Width of the attention's hidden layer.
+        points: Random points at each step, of which it is shown the one farthest from all queries.
         generator: Draws the initial weights.
 
     Attributes:
@@ -101,12 +103,18 @@ class UniversalAgent(nn.Module):
         hidden: int = 64,
         heads: int = 6,
         width: int = 16,
+        points: int = 8,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.architecture: dict[str, Any] = {"hidden": hidden, "heads": heads, "width": width}
-        self.heads = heads
-        shared = VALUE_FEATURES + 1 + heads
+        self.architecture: dict[str, Any] = {
+            "hidden": hidden,
+            "heads": heads,
+            "width": width,
+            "points": points,
+        }
+        self.heads, self.points = heads, points
+        shared = VALUE_FEATURES + 2 + heads
         # The four gates of an LSTM: what a coordinate sees itself, and what all see.
         self.own = nn.Linear(5 + _CODES + 2 * heads + hidden, 4 * hidden, bias=False)
         self.shared = nn.Linear(shared + hidden, 4 * hidden)
@@ -133,7 +141,7 @@ class UniversalAgent(nn.Module):
             cell=zeros,
             history=history,
             evaluations=no_evaluations(batch, dim, dtype, device),
-            asked=history.best_x,
+            queries=weight.new_zeros(batch, 0, dim),
             code=code.view(batch, dim, _CODES),
             flip=torch.where(side < 0.5, -1.0, 1.0).view(batch, dim).to(dtype),
             coordinate_stream=coordinates,
@@ -148,21 +156,24 @@ class UniversalAgent(nn.Module):
         evaluations = record(state.evaluations, observation)
         best, flip = history.best_x, state.flip
         batch, dim = best.shape
-        point, coordinates = uniform(state.coordinate_stream, 1, best.dtype)
+        draws, coordinates = uniform(state.coordinate_stream, self.points, best.dtype)
         noise, rows = uniform(state.row_stream, 1, best.dtype)
-        away = point.view(batch, dim) - best
+        point, gap = loneliest(draws.view(batch, dim, -1).mT, state.queries)
+        away = point - best
+        asked = state.queries[:, -1] if state.queries.shape[1] else best
         last = torch.where(observation.o.unsqueeze(-1) > 0, observation.x.to(best), best)
 
         pooled = state.hidden.mean(1)
         direction, size = self._directions(pooled, history, evaluations)
         unit = direction / size.unsqueeze(-1).clamp_min(1e-6)
         # [B, d, ...]: what each coordinate sees, in its own direction of the axis.
-        own = torch.stack([best - 0.5, last - 0.5, last - best, state.asked - best, away], -1)
+        own = torch.stack([best - 0.5, last - 0.5, last - best, asked - best, away], -1)
         own = torch.cat([own, direction.mT, unit.mT], -1) * flip.unsqueeze(-1)
         shared = torch.cat(
             [
                 value_features(history, observation),
-                torch.full_like(best[:, :1], math.log(dim) / 3.0),
+                torch.full_like(gap, math.log(dim) / 3.0),
+                gap.clamp_min(1e-6).log(),
                 size.clamp_min(1e-6).log() / 5.0,
                 pooled,
             ],
@@ -183,7 +194,15 @@ class UniversalAgent(nn.Module):
         gate = (gate + spread.exp() * noise.logit()).sigmoid()
         x = clamp_to_cube(best + (step + _FIRST_STEP).exp() * offset + gate * away)
         return x, UniversalState(
-            hidden, cell, history, evaluations, x, state.code, flip, coordinates, rows
+            hidden,
+            cell,
+            history,
+            evaluations,
+            torch.cat([state.queries, x.detach().unsqueeze(1)], 1),
+            state.code,
+            flip,
+            coordinates,
+            rows,
         )
 
     def _directions(
@@ -198,3 +217,19 @@ class UniversalAgent(nn.Module):
         logits = logits.masked_fill(evaluations.o.unsqueeze(-1) == 0, _FORGOTTEN)
         direction = (logits.softmax(1) * values).mT @ difference
         return direction, direction.norm(dim=-1)
+
+
+def loneliest(points: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+    """The point ``[B, d]`` farthest from all queries, and its distance ``[B, 1]`` per root of d.
+
+    Args:
+        points: ``[B, n, d]``.
+        queries: ``[B, t, d]``; where there are none, the first point is as good as any.
+    """
+    batch, _, dim = points.shape
+    if not queries.shape[1]:
+        return points[:, 0], points.new_ones(batch, 1)
+    distance = torch.cdist(points, queries).amin(-1)
+    gap, index = distance.max(1, keepdim=True)
+    point = points.gather(1, index.unsqueeze(-1).expand(-1, -1, dim)).squeeze(1)
+    return point, gap / dim**0.5

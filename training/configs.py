@@ -128,9 +128,9 @@ _VARIOUS: dict[str, Any] = {
     "dim": [1, 2, 3, 4, 6, 6, 9, 12],
     "kernel": ["rbf", "rbf", "rbf", "matern52"],
     "length_scale_factor": {"low": 0.6, "high": 1.7},
-    "noise": [0, 0, 0, 0.1],
-    "workers": [1, 1, 1, 5],
-    "transforms": [[], [], [], ["warp_values"]],
+    "noise": [0, 0, 0, 0, 0.1],
+    "workers": [1, 1, 1, 1, 5],
+    "transforms": [[], [], [], [], ["warp_values"]],
 }
 
 
