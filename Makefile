@@ -5,7 +5,10 @@ PYTHON ?= python3
 BIN ?= .venv/bin/
 SETUP ?= .venv/installed
 
-.PHONY: benchmark test test-slow lint format train-weights tables bench docs wheel clean
+NETWORKS = $(foreach kind,lstm dnc,$(kind)-sum-6d $(kind)-ei-6d \
+	$(foreach d,1 2 3 6 9,$(kind)-oi-$(d)d)) universal posterior-guided
+
+.PHONY: benchmark test test-slow lint format train-weights compare tables bench docs wheel clean
 
 benchmark: $(SETUP)  ## Learned against classical optimisers: a table, a Parquet file, a picture
 	$(BIN)bbo benchmark
@@ -27,8 +30,10 @@ format: $(SETUP)  ## Applies the formatter and the linter's fixes
 	$(BIN)ruff format .
 
 train-weights: $(SETUP)  ## Retrains the networks that ship (hours); resumes where it was stopped
-	$(BIN)bbo train --preset lstm-oi-6d
-	$(BIN)bbo train --preset lstm-oi-2d
+	for name in $(NETWORKS); do $(BIN)bbo train --preset $$name || exit 1; done
+
+compare: $(SETUP)  ## The networks beside their rivals (an hour); resumes where it was stopped
+	$(BIN)python -m evaluation.comparison results
 
 tables: $(SETUP)  ## Computes the HPO tables anew (hours); resumes where it was stopped
 	$(BIN)python -m bbo_envs.hpo.build build svm lda resnet logreg

@@ -52,7 +52,9 @@ class PosteriorGuidedAgent(nn.Module):
     posterior that is averaged over kernels, length scales and noise levels (``agents.posterior``).
     The margin shrinks as the budget is used up, so that the search explores first and exploits at
     the end. The ascent starts from the network's proposal and from the likeliest of some random
-    points, and moves along the normalised gradient by steps of learned sizes.
+    points, and moves along the normalised gradient by steps of learned sizes. The first
+    ``alone * d`` queries start from the proposal alone: while the posterior knows little, a trained
+    network knows better where to go.
 
     In training, the gradient passes to the proposal and to the step sizes; the directions of the
     ascent are constants for it. Queries that have not come back are conditioned on
@@ -69,6 +71,7 @@ class PosteriorGuidedAgent(nn.Module):
         margin: The margin at first, in amplitudes of the function.
         last_margin: The margin at the last query.
         margin_power: How it falls from one to the other: with this power of the budget left.
+        alone: The queries per dimension that begin at the network's proposal alone.
         generator: Draws the initial weights.
 
     Attributes:
@@ -92,12 +95,13 @@ class PosteriorGuidedAgent(nn.Module):
         heads: int = 4,
         width: int = 16,
         starts: int = 5,
-        ascent: int = 12,
-        hypotheses: int = 3,
+        ascent: int = 8,
+        hypotheses: int = 2,
         candidates: int = 128,
         margin: float = 0.8,
         last_margin: float = 0.05,
         margin_power: float = 1.0,
+        alone: int = 4,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -112,12 +116,14 @@ class PosteriorGuidedAgent(nn.Module):
             "margin": margin,
             "last_margin": last_margin,
             "margin_power": margin_power,
+            "alone": alone,
         }
         self.proposer = UniversalAgent(hidden, heads, width, generator=generator)
         first, last = (math.log(size) for size in _SIZES)
         self.log_sizes = nn.Parameter(torch.linspace(first, last, ascent))
         self.starts, self.hypotheses, self.candidates = starts, hypotheses, candidates
         self.margin, self.last_margin, self.margin_power = margin, last_margin, margin_power
+        self.alone = alone
 
     def init(
         self, batch: int, space: Box, budget: int, generator: torch.Generator
@@ -138,8 +144,7 @@ class PosteriorGuidedAgent(nn.Module):
         """The next query ``[B, d]``, in the network's dtype."""
         proposal, proposer = self.proposer.step(state.proposer, observation)
         history = proposer.history
-        draws, stream = uniform(proposer.coordinate_stream, self.candidates, proposal.dtype)
-        points = draws.view(*proposal.shape, -1).mT
+        stream = proposer.coordinate_stream
         observation = Observation(*(part.detach() for part in observation))
         with torch.no_grad():
             pending, waiting = _returned(state.pending, state.waiting, observation)
@@ -151,10 +156,14 @@ class PosteriorGuidedAgent(nn.Module):
                 pending,
                 waiting,
             )
-            near = _around(history.best_x.detach(), points)
-            climbed = self._climb(
-                posterior, proposal.detach(), torch.cat([points, near], 1), self._margin(history)
-            )
+            starts = proposal.detach().unsqueeze(1)
+            margin = self._margin(history)
+            if history.steps > self.alone * proposal.shape[1]:
+                draws, stream = uniform(stream, self.candidates, proposal.dtype)
+                points = draws.view(*proposal.shape, -1).mT
+                points = torch.cat([points, _around(history.best_x.detach(), points)], 1)
+                starts = torch.cat([starts, self._promising(posterior, points, margin)], 1)
+            climbed = self._climb(posterior, starts, margin)
             pending, waiting = _asked(pending, waiting, climbed.x)
         # Of value zero: they carry the gradient to the proposal and to the sizes.
         sizes = self.log_sizes.exp()
@@ -173,13 +182,13 @@ class PosteriorGuidedAgent(nn.Module):
         falling: float = left**self.margin_power
         return self.last_margin + (self.margin - self.last_margin) * falling
 
-    def _climb(
-        self, posterior: Posterior, proposal: Tensor, candidates: Tensor, margin: float
-    ) -> "_Climbed":
-        """Ascends from the proposal and the best candidates, and keeps the best end."""
-        scores = log_probability_of_improvement(likeliest(posterior), candidates, margin)
-        best = _pick(candidates, scores.topk(min(self.starts - 1, scores.shape[1])).indices)
-        x = torch.cat([proposal.unsqueeze(1), best], 1)
+    def _promising(self, posterior: Posterior, points: Tensor, margin: float) -> Tensor:
+        """The points that are likeliest to improve, one fewer than starts."""
+        scores = log_probability_of_improvement(likeliest(posterior), points, margin)
+        return _pick(points, scores.topk(self.starts - 1).indices)
+
+    def _climb(self, posterior: Posterior, x: Tensor, margin: float) -> "_Climbed":
+        """Ascends from points ``[B, n, d]``, the proposal first, and keeps the best end."""
         directions = []
         for size in self.log_sizes.exp():
             direction = _uphill(posterior, x, margin)

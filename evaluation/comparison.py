@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -83,7 +83,8 @@ def runs(settings: Iterable[Setting], functions: int) -> list[Run]:
 def play(run: Run) -> pd.DataFrame:
     """Plays a run: a row for each function and milestone, with the best value so far."""
     torch.set_num_threads(1)
-    problem = make_problem("BBO-GP-v0", dim=run.dim, budget=run.budget, **FOURIER)
+    arguments: dict[str, Any] = {**FOURIER, "dim": run.dim, "budget": run.budget}
+    problem = make_problem("BBO-GP-v0", **arguments)
     with torch.no_grad():
         start = held_out(problem, range(run.functions))
         played = unroll(make_agent(run.agent, problem), problem, start, agent_generator(0))

@@ -293,7 +293,7 @@ def test_no_supposed_evaluation_is_no_change():
     assert all(a is b for a, b in zip(before[1:], after[1:], strict=True))
 
 
-@pytest.mark.xfail(strict=True, reason="suppose leaves the incumbent as it was: REPORTED")
+@pytest.mark.xfail(strict=True, reason="suppose leaves the incumbent as it was")
 def test_a_supposed_evaluation_is_no_improvement_on_itself():
     """Where the mean falls below all values seen, a second worker must not be sent there too."""
     x = torch.linspace(0.4, 1.0, 7, dtype=DOUBLE).view(1, 7, 1)
@@ -431,7 +431,9 @@ def crowded(where, dim, number=150):
         "the middle",
         pytest.param(
             "a corner",
-            marks=pytest.mark.xfail(strict=True, reason="distances cancel: REPORTED"),
+            marks=pytest.mark.xfail(
+                strict=True, reason="distances between points far from the middle cancel"
+            ),
         ),
     ],
 )

@@ -4,10 +4,11 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 from scipy import stats
+from scipy.spatial.distance import cdist
 
 from agents import posterior_guided, universal
 from agents.posterior_guided import PosteriorGuidedAgent
-from agents.universal import UniversalAgent
+from agents.universal import UniversalAgent, loneliest
 from bbo_envs import Objective, Observation, Problem, make_problem
 from bbo_envs.core import map_tensors
 from bbo_envs.functions.streams import Stream
@@ -19,7 +20,7 @@ KINDS = {
     "universal": (UniversalAgent, {"hidden": 12, "heads": 3, "width": 5}),
     "posterior-guided": (
         PosteriorGuidedAgent,
-        {"hidden": 12, "heads": 3, "width": 5, "starts": 3, "ascent": 4, "candidates": 24},
+        {"hidden": 12, "heads": 3, "width": 5, "starts": 3, "ascent": 3, "candidates": 16},
     ),
 }
 
@@ -90,7 +91,7 @@ def tensors(state):
 
 # At which axis the parts of a state hold the coordinates.
 COORDINATES = {
-    "hidden": 1, "cell": 1, "code": 1, "asked": 1, "flip": 1, "best_x": 1, "x": 2, "pending": 2
+    "hidden": 1, "cell": 1, "code": 1, "flip": 1, "best_x": 1, "x": 2, "queries": 2, "pending": 2
 }  # fmt: skip
 
 
@@ -208,8 +209,8 @@ def test_queries_do_not_change_under_affine_maps_of_y(kind, scale, shift):
 def test_powers_of_two_change_no_bit_of_a_query(kind, power):
     """In float32, in which other scales are rounded."""
     agent = make(kind, dtype=torch.float32)
-    plain, *_ = converse(agent, rugged, *start(agent, 2, 3), 12)
-    moved, *_ = converse(agent, lambda x: 2.0**power * rugged(x), *start(agent, 2, 3), 12)
+    plain, *_ = converse(agent, rugged, *start(agent, 2, 3), 10)
+    moved, *_ = converse(agent, lambda x: 2.0**power * rugged(x), *start(agent, 2, 3), 10)
     assert torch.equal(moved, plain)
 
 
@@ -263,6 +264,36 @@ def test_the_same_seed_repeats_a_run_and_another_does_not(kind):
     inside = (first > 0) & (first < 1)
     assert not torch.isclose(first, other)[inside].any()
     assert torch.equal(torch_before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("number", [1, 7, 60])
+def test_the_loneliest_point_against_scipy(number, generator):
+    points, queries = (torch.rand(3, n, 2, dtype=DOUBLE, generator=generator) for n in (8, number))
+    point, gap = loneliest(points, queries)
+    for row in range(3):
+        distance = cdist(points[row], queries[row]).min(1)
+        assert torch.equal(point[row], points[row, int(distance.argmax())])
+        assert gap[row].item() == pytest.approx(distance.max() / 2**0.5)
+
+
+def test_without_queries_the_first_point_is_as_good_as_any(generator):
+    points = torch.rand(3, 8, 2, dtype=DOUBLE, generator=generator)
+    point, gap = loneliest(points, points[:, :0])
+    assert torch.equal(point, points[:, 0])
+    assert gap.tolist() == [[1.0]] * 3
+
+
+def test_the_state_holds_the_queries_asked_for_without_a_graph(kind):
+    agent = make(kind)
+    state, observation = start(agent, 2, 3)
+    asked = []
+    for t in range(4):
+        x, state = agent.step(state, observation)
+        asked.append(x)
+        assert torch.equal(proposer(state).queries, torch.stack(asked, 1))
+        if t % 2:  # every other query comes back
+            observation = Observation(x, rugged(x), torch.ones(2))
+    assert not proposer(state).queries.requires_grad
 
 
 def test_coordinates_and_rows_that_have_seen_the_same_still_differ(kind):

@@ -1,7 +1,7 @@
 """What to train and how: one dataclass, and a preset for each network that ships."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from tyro.constructors import PrimitiveConstructorSpec
@@ -134,18 +134,15 @@ _VARIOUS: dict[str, Any] = {
 }
 
 
-def _any_dimension(network: str, iterations: int, horizon: int) -> TrainConfig:
+def _any_dimension(network: str, **changes: Any) -> TrainConfig:
     """The preset of a network that proposes in any number of dimensions."""
     others = [({"dim": dim}, 100) for dim in (1, 2, 3, 4, 9, 12)] + [({"dim": 6}, 150)]
-    return TrainConfig(
+    common = TrainConfig(
         task="BBO-GP-v0",
         task_arguments={"dim": 6, "sampler": "fourier", "features": 256},
         mixture=_VARIOUS,
         network=network,  # type: ignore[arg-type]
         network_arguments={},
-        iterations=iterations,
-        batch=96,
-        horizon=horizon,
         mix_horizons=True,
         curriculum=0.5,
         truncation=20,
@@ -155,6 +152,7 @@ def _any_dimension(network: str, iterations: int, horizon: int) -> TrainConfig:
             for arguments, budget in others
         ],
     )
+    return replace(common, **changes)
 
 
 PRESETS: dict[str, TrainConfig] = {
@@ -168,6 +166,8 @@ PRESETS: dict[str, TrainConfig] = {
         for network in ("lstm", "dnc")
         for dim in (1, 2, 3, 9)
     },
-    "universal": _any_dimension("universal", iterations=4_000, horizon=100),
-    "posterior-guided": _any_dimension("posterior-guided", iterations=500, horizon=50),
+    "universal": _any_dimension("universal", iterations=4_000, batch=96),
+    "posterior-guided": _any_dimension(
+        "posterior-guided", iterations=600, batch=64, horizon=40, warm_up=30
+    ),
 }

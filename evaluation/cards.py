@@ -1,0 +1,71 @@
+"""The trained networks that ship, as a table from their cards."""
+
+from typing import Any
+
+from agents import card, trained_names
+from training.score import MILESTONES
+
+_HEADINGS = ("network", "trained on", "loss", "iterations", *(f"@{t}" for t in MILESTONES))
+_CHECKS = ("boundary", "spread", "shuffled @50")
+
+
+def markdown() -> str:
+    """A row for each network: what it was trained on, its score, and the checks for collapse.
+
+    Example:
+        >>> markdown().splitlines()[0].startswith("| network | trained on |")
+        True
+    """
+    headings = [*_HEADINGS, *_CHECKS]
+    rule = [":--"] * 3 + ["--:"] * (len(headings) - 3)
+    rows = [_row(name, card(name)) for name in sorted(trained_names(), key=_order)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *rows))
+
+
+def others() -> str:
+    """A row for each further task of the networks for any number of dimensions."""
+    headings = ("network", "d", "evaluations", *(f"@{t}" for t in MILESTONES), "at the end")
+    rows = []
+    for name in trained_names():
+        for score in card(name).get("scores", []):
+            found = score["best_at_own_budget"]
+            budget = score["budget"]
+            cells = [_mean(found.get(str(t))) for t in MILESTONES]
+            dim = str(score["arguments"].get("dim", ""))
+            rows.append((f"`{name}`", dim, str(budget), *cells, _mean(found[str(budget)])))
+    rule = [":--", *["--:"] * (len(headings) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *rows))
+
+
+def _row(name: str, facts: dict[str, Any]) -> list[str]:
+    config, score = facts["training"]["config"], facts["score"]
+    # The first cards tell the score of the run of 100 alone.
+    found = score.get("best_at_own_budget", score["best_at"])
+    return [
+        f"`{name}`",
+        _trained_on(config),
+        config["loss"],
+        f"{config['iterations']:,}",
+        *(_mean(found[str(t)]) for t in MILESTONES),
+        f"{score['boundary']:.1%}",
+        f"{score['spread']:.2f}",
+        f"{score['best_at_shuffled']['50']:.2f}",
+    ]
+
+
+def _trained_on(config: dict[str, Any]) -> str:
+    dims = config.get("mixture", {}).get("dim")
+    if dims:
+        return "GP samples, d = " + ", ".join(str(d) for d in dict.fromkeys(dims))
+    return str(config["task"])
+
+
+def _mean(figure: dict[str, float] | None) -> str:
+    return f"{figure['mean']:.2f} ± {figure['ci95']:.2f}" if figure else ""
+
+
+def _order(name: str) -> tuple[bool, str, str]:
+    """By number of dimensions, then by name; those for any number come last."""
+    _, _, dim = name.rpartition("-")
+    fixed = dim.endswith("d") and dim[:-1].isdigit()
+    return (not fixed, dim if fixed else "", name)
