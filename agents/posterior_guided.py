@@ -23,8 +23,8 @@ from agents.universal import UniversalAgent, UniversalState
 from bbo_envs.core import Observation
 from bbo_envs.functions.streams import uniform
 
-# The ascent's first step and its last, before training.
-_SIZES = (0.16, 0.02)
+# The ascent's first step and its last before training, in length scales.
+_SIZES = (0.5, 0.04)
 # How far from the incumbent the nearest and the farthest of the candidates around it may be.
 _NEAR = (0.01, 0.5)
 
@@ -52,9 +52,9 @@ class PosteriorGuidedAgent(nn.Module):
     posterior that is averaged over kernels, length scales and noise levels (``agents.posterior``).
     The margin shrinks as the budget is used up, so that the search explores first and exploits at
     the end. The ascent starts from the network's proposal and from the likeliest of some random
-    points, and moves along the normalised gradient by steps of learned sizes. The first
-    ``alone * d`` queries start from the proposal alone: while the posterior knows little, a trained
-    network knows better where to go.
+    points, and moves along the normalised gradient by steps of learned sizes, in units of the
+    likeliest length scale. The first ``alone * d`` queries start from the proposal alone: while the
+    posterior knows little, a trained network knows better where to go.
 
     In training, the gradient passes to the proposal and to the step sizes; the directions of the
     ascent are constants for it. Queries that have not come back are conditioned on
@@ -190,8 +190,9 @@ class PosteriorGuidedAgent(nn.Module):
     def _climb(self, posterior: Posterior, x: Tensor, margin: float) -> "_Climbed":
         """Ascends from points ``[B, n, d]``, the proposal first, and keeps the best end."""
         directions = []
+        length_scale = posterior.hypotheses.length_scale[:, :1, None]
         for size in self.log_sizes.exp():
-            direction = _uphill(posterior, x, margin)
+            direction = length_scale * _uphill(posterior, x, margin)
             directions.append(direction)
             x = (x + size * direction).clamp(0.0, 1.0)
         end = log_probability_of_improvement(posterior, x, margin).argmax(1, keepdim=True)
@@ -208,7 +209,7 @@ class _Climbed(NamedTuple):
 
     Attributes:
         x: ``[B, d]`` where it is.
-        directions: ``[B, steps, d]`` the way there.
+        directions: ``[B, steps, d]`` the way there, a length scale long each.
         own: ``[B]`` 1 where it began at the network's proposal.
     """
 

@@ -16,7 +16,8 @@ from bbo_envs import Objective, Observation, Problem, make_problem
 from training.rollout import steps, unroll
 
 DOUBLE = torch.float64
-SMALL = {"hidden": 12, "heads": 3, "width": 5, "candidates": 32}
+# The posterior takes part from the first query on, save where that is tested.
+SMALL = {"hidden": 12, "heads": 3, "width": 5, "candidates": 32, "alone": 0}
 
 
 def make(seed=0, dtype=DOUBLE, **sizes):
@@ -202,6 +203,19 @@ def test_the_margin_falls_from_the_first_query_to_the_last(monkeypatch):
     assert (margins[0], margins[-1]) == (pytest.approx(0.7), pytest.approx(0.1))
 
 
+def test_the_network_is_alone_at_first(monkeypatch):
+    """The ascent has one start for the first 2 d queries, and looks at candidates after them."""
+    calls = spied(monkeypatch)
+    agent, problem = make(ascent=2, alone=2), gp(3, 9)
+    generator = torch.Generator().manual_seed(0)
+    widest = []
+    with torch.no_grad():
+        for _ in steps(agent, problem, problem.reset(2, generator), generator):
+            widest.append(max(z.shape[1] for _, z, _, _ in calls))
+            calls.clear()
+    assert widest == [1] * 6 + [2 * SMALL["candidates"]] * 3
+
+
 def ascents(agent, problem, calls, batch):
     """At each query of a run, the log probability of the query and those of the ascent's starts."""
     generator = torch.Generator().manual_seed(0)
@@ -348,8 +362,8 @@ def test_it_beats_random_search_before_any_training():
     The difference is about one deviation of the functions, nine standard errors.
     """
     problem, best = gp(6, 25), []
-    for agent in (PosteriorGuidedAgent(generator=torch.Generator().manual_seed(0)),
-                  make_agent("random", problem)):  # fmt: skip
+    guided = PosteriorGuidedAgent(alone=0, generator=torch.Generator().manual_seed(0))
+    for agent in (guided, make_agent("random", problem)):
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
             run = unroll(agent, problem, problem.reset(64, generator), generator)

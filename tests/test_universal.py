@@ -20,7 +20,8 @@ KINDS = {
     "universal": (UniversalAgent, {"hidden": 12, "heads": 3, "width": 5}),
     "posterior-guided": (
         PosteriorGuidedAgent,
-        {"hidden": 12, "heads": 3, "width": 5, "starts": 3, "ascent": 3, "candidates": 16},
+        {"hidden": 12, "heads": 3, "width": 5}
+        | {"starts": 3, "ascent": 3, "candidates": 16, "alone": 1},
     ),
 }
 
@@ -264,6 +265,21 @@ def test_the_same_seed_repeats_a_run_and_another_does_not(kind):
     inside = (first > 0) & (first < 1)
     assert not torch.isclose(first, other)[inside].any()
     assert torch.equal(torch_before, torch.get_rng_state())
+
+
+def test_attention_averages_over_the_evaluations_that_came_back():
+    """With weights that make all of them equally important."""
+    agent = make("universal")
+    _, state, _ = converse(agent, rugged, *start(agent, 3, 2), 8)
+    with torch.no_grad():
+        agent.weigh.weight.zero_()
+        agent.weigh.bias.copy_(torch.tensor([0.0, 1.0], dtype=DOUBLE).repeat_interleave(3))
+        direction, size = agent._directions(state.hidden.mean(1), state.history, state.evaluations)
+    for row in range(3):
+        back = state.evaluations.x[row][state.evaluations.o[row] > 0]
+        expected = (back - state.history.best_x[row]).mean(0)
+        torch.testing.assert_close(direction[row], expected.expand(3, -1))
+        torch.testing.assert_close(size[row], expected.norm().expand(3))
 
 
 @pytest.mark.parametrize("number", [1, 7, 60])
