@@ -74,7 +74,9 @@ class Posterior(NamedTuple):
         amplitude: ``[B, M]`` the deviation far from all data.
         x: ``[B, t, d]`` the points conditioned on.
         seen: ``[B, t]`` which of them are there.
+        precision: ``[B, M]`` that of the centre, in units of 1 / amplitude^2.
         coefficient: ``[B, M, t]`` K^-1 (y - centre).
+        influence: ``[B, M, t]`` K^-1 1.
         inverse: ``[B, M, t, t]``.
         incumbent: ``[B, M]`` the lowest posterior mean at a point seen.
     """
@@ -85,7 +87,9 @@ class Posterior(NamedTuple):
     amplitude: Tensor
     x: Tensor
     seen: Tensor
+    precision: Tensor
     coefficient: Tensor
+    influence: Tensor
     inverse: Tensor
     incumbent: Tensor
 
@@ -127,11 +131,14 @@ def covariance(kinds: Hypotheses, z: Tensor, x: Tensor) -> Tensor:
         >>> bool((covariance(grid, point, point) == 1.0).all())
         True
     """
-    # Products of matrices are much faster than differences; the middle as origin keeps what the
-    # subtraction cancels below the smallest noise.
-    z, x = z - 0.5, x - 0.5
-    ends = z.square().sum(-1).unsqueeze(-1) + x.square().sum(-1).unsqueeze(-2)
-    squared = torch.baddbmm(ends, z, x.mT, alpha=-2.0).clamp_min(0.0)
+    if z.shape[1] == 1:
+        squared = (z - x).square().sum(-1).unsqueeze(1)
+    else:
+        # Products of matrices are much faster. What the subtraction cancels would harm a factor,
+        # to which one point is added at a time, but not a prediction.
+        z, x = z - 0.5, x - 0.5
+        ends = z.square().sum(-1).unsqueeze(-1) + x.square().sum(-1).unsqueeze(-2)
+        squared = torch.baddbmm(ends, z, x.mT, alpha=-2.0).clamp_min(0.0)
     scaled = squared.unsqueeze(1) / kinds.length_scale.square()[..., None, None]
     values = torch.exp(-0.5 * scaled)
     if not bool(kinds.matern.any()):
@@ -182,9 +189,9 @@ def _grow(
 def condition(beliefs: Beliefs, mean: Tensor, deviation: Tensor, most: int) -> Posterior:
     """The posterior under the ``most`` likeliest hypotheses of each row.
 
-    The amplitude s^2 and the mean have conjugate priors that are centred on the running deviation
-    and mean of the values, worth a fraction of an evaluation, so that the first few queries make
-    sense too.
+    Amplitude and mean have their conjugate priors, centred on the running deviation and mean of
+    the values and worth a fraction of an evaluation, so that the first few queries make sense too;
+    as under a flat prior of the mean, it costs one degree of freedom.
 
     Args:
         beliefs: The beliefs.
@@ -208,9 +215,11 @@ def condition(beliefs: Beliefs, mean: Tensor, deviation: Tensor, most: int) -> P
         - 0.5 * freedom * square.log()
     )
     weight, kept = (likelihood + grid.log_prior).softmax(-1).topk(min(most, grid.noise.shape[1]))
-    residual, centre = (_take(part, kept) for part in (residual, centre))
-    inverse = _take(inverse, kept)
-    coefficient = (residual.unsqueeze(-2) @ inverse).squeeze(-2)
+    residual, ones, centre, precision, inverse = (
+        _take(part, kept) for part in (residual, ones, centre, precision, inverse)
+    )
+    both = torch.stack([residual, ones], -2) @ inverse
+    coefficient, influence = both.unbind(-2)
     kinds = Hypotheses(*(_take(part.expand(len(kept), -1), kept) for part in grid))
     # At a point seen, the posterior mean is the value less its share of the noise.
     at_seen = y.unsqueeze(1) - kinds.noise.unsqueeze(-1) * coefficient
@@ -223,7 +232,9 @@ def condition(beliefs: Beliefs, mean: Tensor, deviation: Tensor, most: int) -> P
         (_take(square, kept) / freedom).sqrt(),
         beliefs.x,
         seen,
+        precision,
         coefficient,
+        influence,
         inverse,
         torch.where(count > 0, lowest, centre),
     )
@@ -233,7 +244,8 @@ def likeliest(posterior: Posterior) -> Posterior:
     """The posterior under each row's likeliest hypothesis alone, for a quick first look."""
     alone = {
         name: getattr(posterior, name)[:, :1]
-        for name in ("weight", "centre", "amplitude", "coefficient", "inverse", "incumbent")
+        for name in posterior._fields
+        if name not in ("hypotheses", "x", "seen")
     }
     kinds = Hypotheses(*(part[:, :1] for part in posterior.hypotheses))
     return posterior._replace(hypotheses=kinds, **alone)
@@ -242,14 +254,19 @@ def likeliest(posterior: Posterior) -> Posterior:
 def suppose(posterior: Posterior, x: Tensor, there: Tensor) -> Posterior:
     """Conditions on evaluations that are still out, as if each returned the posterior mean.
 
-    Only the deviation changes: Desautels, Krause & Burdick 2014, "Parallelizing
-    exploration-exploitation tradeoffs in Gaussian process bandit optimization", section 4.
+    The deviation changes, not the mean (Desautels, Krause & Burdick 2014, "Parallelizing
+    exploration-exploitation tradeoffs in Gaussian process bandit optimization", section 4); and
+    the lowest mean among the points supposed becomes the incumbent, if it is lower.
 
     Args:
         posterior: The posterior.
         x: ``[B, n, d]`` the points.
         there: ``[B, n]`` 1 where there is one.
     """
+    if x.shape[1]:
+        mean = predict(posterior, x)[0].masked_fill(there.unsqueeze(1) == 0, torch.inf)
+        lowest = torch.minimum(posterior.incumbent, mean.min(-1).values)
+        posterior = posterior._replace(incumbent=lowest)
     for i in range(x.shape[1]):
         point, new = x[:, i : i + 1], there[:, i : i + 1]
         inverse = _grow(
@@ -260,18 +277,25 @@ def suppose(posterior: Posterior, x: Tensor, there: Tensor) -> Posterior:
             x=torch.cat([posterior.x, point], 1),
             seen=torch.cat([posterior.seen, new], 1),
             coefficient=torch.cat([posterior.coefficient, nothing], -1),
+            influence=torch.cat([posterior.influence, nothing], -1),
             inverse=inverse,
         )
     return posterior
 
 
 def predict(posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation ``[B, M, n]`` of f at points ``[B, n, d]`` under each hypothesis."""
+    """Mean and deviation ``[B, M, n]`` of f at points ``[B, n, d]`` under each hypothesis.
+
+    The deviation includes what is not known of the centre: Rasmussen & Williams 2006, equation
+    2.42.
+    """
     cross = covariance(posterior.hypotheses, z, posterior.x) * posterior.seen[:, None, None]
-    mean = (cross @ posterior.coefficient.unsqueeze(-1)).squeeze(-1)
+    weights = torch.stack([posterior.coefficient, posterior.influence], -1)
+    mean, known = (cross @ weights).unbind(-1)
     reduction = (cross @ posterior.inverse.mT).square().sum(-1)
+    unknown = (1.0 - known).square() / posterior.precision.unsqueeze(-1)
     # Where rounding leaves nothing, a small deviation keeps quotients and gradients finite.
-    deviation = (1.0 - reduction).clamp_min(1e-6).sqrt()
+    deviation = (1.0 - reduction + unknown).clamp_min(1e-6).sqrt()
     return (
         posterior.centre.unsqueeze(-1) + mean,
         posterior.amplitude.unsqueeze(-1) * deviation,

@@ -185,31 +185,38 @@ class PosteriorGuidedAgent(nn.Module):
     def _promising(self, posterior: Posterior, points: Tensor, margin: float) -> Tensor:
         """The points that are likeliest to improve, one fewer than starts."""
         scores = log_probability_of_improvement(likeliest(posterior), points, margin)
-        return _pick(points, scores.topk(self.starts - 1).indices)
+        return _pick(points, scores.topk(min(self.starts - 1, scores.shape[1])).indices)
 
     def _climb(self, posterior: Posterior, x: Tensor, margin: float) -> "_Climbed":
-        """Ascends from points ``[B, n, d]``, the proposal first, and keeps the best end."""
-        directions = []
+        """Ascends from points ``[B, n, d]``, the proposal first, and keeps the best point met."""
         length_scale = posterior.hypotheses.length_scale[:, :1, None]
+        points, scores, directions = [], [], []
         for size in self.log_sizes.exp():
-            direction = length_scale * _uphill(posterior, x, margin)
-            directions.append(direction)
-            x = (x + size * direction).clamp(0.0, 1.0)
-        end = log_probability_of_improvement(posterior, x, margin).argmax(1, keepdim=True)
-        taken = torch.stack(directions, 2)
+            score, direction = _uphill(posterior, x, margin)
+            points.append(x)
+            scores.append(score)
+            directions.append(length_scale * direction)
+            x = (x + size * directions[-1]).clamp(0.0, 1.0)
+        points.append(x)
+        scores.append(log_probability_of_improvement(posterior, x, margin))
+        # Steps of a given length may end lower than they passed: the best point on the way counts.
+        best = torch.stack(scores, 2).flatten(1).argmax(1, keepdim=True)
+        start, taken = best // len(points), best % len(points)
+        way = _pick(torch.stack(directions, 2).flatten(2), start).view(len(x), -1, x.shape[-1])
+        before = torch.arange(way.shape[1], device=x.device) < taken
         return _Climbed(
-            x=_pick(x, end).squeeze(1),
-            directions=_pick(taken.flatten(2), end).view(len(x), *taken.shape[2:]),
-            own=(end == 0).to(x).squeeze(1),
+            x=_pick(torch.stack(points, 2).flatten(1, 2), best).squeeze(1),
+            directions=way * before.unsqueeze(-1),
+            own=(start == 0).to(x).squeeze(1),
         )
 
 
 class _Climbed(NamedTuple):
-    """The best end of an ascent.
+    """The best point that an ascent met.
 
     Attributes:
         x: ``[B, d]`` where it is.
-        directions: ``[B, steps, d]`` the way there, a length scale long each.
+        directions: ``[B, steps, d]`` the way there, a length scale long each; zero after it.
         own: ``[B]`` 1 where it began at the network's proposal.
     """
 
@@ -218,14 +225,15 @@ class _Climbed(NamedTuple):
     own: Tensor
 
 
-def _uphill(posterior: Posterior, x: Tensor, margin: float) -> Tensor:
-    """The normalised gradient ``[B, n, d]``, without what points out of the cube."""
+def _uphill(posterior: Posterior, x: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+    """The score ``[B, n]`` and its normalised gradient, without what points out of the cube."""
     with torch.enable_grad():
         z = x.detach().requires_grad_()
         scores = log_probability_of_improvement(posterior, z, margin)
         (gradient,) = torch.autograd.grad(scores.sum(), z)
     outward = ((x <= 0.0) & (gradient < 0.0)) | ((x >= 1.0) & (gradient > 0.0))
-    return nn.functional.normalize(gradient.masked_fill(outward, 0.0), dim=-1)
+    direction = nn.functional.normalize(gradient.masked_fill(outward, 0.0), dim=-1)
+    return scores.detach(), direction
 
 
 def _around(incumbent: Tensor, points: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from agents import CLASSICAL, LSTMAgent, make_agent
 from agents.features import empty_history, update, value_features
 from agents.recurrent import clamp_to_cube
 from bbo_envs import Objective, Observation, Problem, UnknownNameError, make_problem
-from bbo_envs.functions.gp import expected_improvement, posterior, predict
 from training.rollout import unroll
 
 
@@ -100,42 +99,6 @@ def test_cmaes_is_the_librarys_own_loop():
         ys, _ = problem.functions.evaluate((), torch.tensor(np.array(xs)))
         strategy.tell(xs, ys.tolist())
     np.testing.assert_allclose(run.x[0].numpy(), expected[:30])
-
-
-def test_gp_ei_with_the_kernel_known_maximises_ei():
-    """Its next query on a 1-d function has the EI of the best point of a dense grid."""
-    problem = make_problem("BBO-GP-1d-v0", sampler="fourier", budget=7)
-    run = play(make_agent("gp-ei-known", problem), problem)
-    kernel = problem.functions.kernel
-    for t in range(2, 7):
-        gp = posterior(kernel, run.x[:, :t], run.value[:, :t], 1e-6)
-        grid = torch.linspace(0, 1, 4001, dtype=torch.float64).unsqueeze(1)
-        best = run.value[0, :t].min()
-        on_grid = predict(kernel, gp, grid)
-        proposed = predict(kernel, gp, run.x[:, t])
-        found = expected_improvement(proposed.mean, proposed.variance, best)
-        assert found >= 0.99 * expected_improvement(on_grid.mean, on_grid.variance, best).max()
-
-
-def test_the_fast_posterior_of_gp_ei_is_botorchs(generator):
-    from agents.baselines.gp_ei import _GPEI, _Marginal
-    from bbo_envs.functions.kernels import Matern52
-
-    x = torch.rand(12, 3, dtype=torch.float64, generator=generator)
-    y = 50 + 9 * (x.sum(1, keepdim=True) + 0.1 * torch.sin(9 * x[:, :1]))
-    at = torch.rand(7, 1, 3, dtype=torch.float64, generator=generator)
-    for kernel in (None, Matern52(0.4)):
-        model = _GPEI(3, 50, 0, kernel)._model(x, y)
-        fast, expected = _Marginal(model).posterior(at), model.posterior(at)
-        mean, deviation = 0.0, 1.0
-        if kernel is None:  # the default model standardises its values
-            mean, deviation = y.mean(), y.std()
-        torch.testing.assert_close(
-            fast.mean * deviation + mean, expected.mean, rtol=1e-6, atol=1e-6
-        )
-        torch.testing.assert_close(
-            fast.variance * deviation**2, expected.variance, rtol=1e-4, atol=1e-7
-        )
 
 
 @pytest.mark.parametrize("name", ["tpe", "cmaes", "gp-ei"])

@@ -241,6 +241,17 @@ def test_a_step_changes_neither_its_state_nor_the_network(kind):
     )
 
 
+def test_every_step_draws_new_random_numbers(kind):
+    """Of every coordinate and of every row."""
+    agent = make(kind)
+    _, state, observation = converse(agent, rugged, *start(agent, 3, 2), 3)
+    _, following = agent.step(state, observation)
+    for name in ("coordinate_stream", "row_stream"):
+        before, after = (getattr(proposer(s), name) for s in (state, following))
+        assert torch.equal(after.key, before.key)
+        assert (after.counter > before.counter).all()
+
+
 def test_rows_do_not_see_each_other(kind):
     agent, dim = make(kind), 3
     state, nothing = start(agent, 3, dim)
