@@ -203,8 +203,7 @@ def condition(beliefs: Beliefs, mean: Tensor, deviation: Tensor, most: int) -> P
     y = ((beliefs.y - mean.unsqueeze(-1)) / deviation.unsqueeze(-1)).to(seen) * seen
     count = seen.sum(-1, keepdim=True)
     whitened = (inverse @ y[:, None, :, None]).squeeze(-1)
-    ones = (inverse @ seen[:, None, :, None]).squeeze(-1)
-    precision = ones.square().sum(-1) + _MEAN_STRENGTH
+    ones, precision = _centre(inverse, seen)
     centre = (whitened * ones).sum(-1) / precision
     residual = whitened - centre.unsqueeze(-1) * ones
     square = residual.square().sum(-1) + _MEAN_STRENGTH * centre.square() + _AMPLITUDE_STRENGTH
@@ -240,6 +239,12 @@ def condition(beliefs: Beliefs, mean: Tensor, deviation: Tensor, most: int) -> P
     )
 
 
+def _centre(inverse: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """L^-1 1 ``[B, M, t]``, and the precision of the centre, in units of 1 / amplitude^2."""
+    ones = (inverse @ seen[:, None, :, None]).squeeze(-1)
+    return ones, ones.square().sum(-1) + _MEAN_STRENGTH
+
+
 def likeliest(posterior: Posterior) -> Posterior:
     """The posterior under each row's likeliest hypothesis alone, for a quick first look."""
     alone = {
@@ -263,10 +268,11 @@ def suppose(posterior: Posterior, x: Tensor, there: Tensor) -> Posterior:
         x: ``[B, n, d]`` the points.
         there: ``[B, n]`` 1 where there is one.
     """
-    if x.shape[1]:
-        mean = predict(posterior, x)[0].masked_fill(there.unsqueeze(1) == 0, torch.inf)
-        lowest = torch.minimum(posterior.incumbent, mean.min(-1).values)
-        posterior = posterior._replace(incumbent=lowest)
+    if not x.shape[1]:
+        return posterior
+    mean = predict(posterior, x)[0].masked_fill(there.unsqueeze(1) == 0, torch.inf)
+    lowest = torch.minimum(posterior.incumbent, mean.min(-1).values)
+    posterior = posterior._replace(incumbent=lowest)
     for i in range(x.shape[1]):
         point, new = x[:, i : i + 1], there[:, i : i + 1]
         inverse = _grow(
@@ -277,10 +283,11 @@ def suppose(posterior: Posterior, x: Tensor, there: Tensor) -> Posterior:
             x=torch.cat([posterior.x, point], 1),
             seen=torch.cat([posterior.seen, new], 1),
             coefficient=torch.cat([posterior.coefficient, nothing], -1),
-            influence=torch.cat([posterior.influence, nothing], -1),
             inverse=inverse,
         )
-    return posterior
+    ones, precision = _centre(posterior.inverse, posterior.seen)
+    influence = (ones.unsqueeze(-2) @ posterior.inverse).squeeze(-2)
+    return posterior._replace(precision=precision, influence=influence)
 
 
 def predict(posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -134,10 +134,9 @@ OBJECTIVES = {
     "a plain": lambda x: torch.full_like(x[:, 0], 4.2),
     "noise": lambda x: torch.sin(1e4 * x.sum(1)),
 }
+
+
 # Not strict: how often it shows depends on the constants of the ascent.
-INCUMBENT = pytest.mark.xfail(strict=False, reason="suppose leaves the incumbent as it was")
-
-
 def keep_apart(name, number):
     """Five queries in a row with nothing coming back, in the first half of the budget."""
     agent = make()
@@ -159,18 +158,17 @@ def test_the_first_parallel_queries_keep_apart():
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("waves", marks=INCUMBENT),
-        pytest.param("a bowl", marks=INCUMBENT),
-        pytest.param("a slope", marks=INCUMBENT),
+        "waves",
+        "a bowl",
+        "a slope",
         "a plain",
-        pytest.param("noise", marks=INCUMBENT),
+        "noise",
     ],
 )
 def test_parallel_queries_keep_apart_in_the_middle_of_a_run(name):
     assert keep_apart(name, 12) > 0.02
 
 
-@INCUMBENT
 def test_parallel_queries_keep_apart_to_the_end_of_the_budget():
     """On GP functions with five workers, where the margin has become small."""
     agent, problem = make(), gp(6, 25, workers=5)
@@ -228,7 +226,6 @@ def ascents(agent, problem, calls, batch):
             calls.clear()
 
 
-@pytest.mark.xfail(strict=False, reason="the ascent leaves a peak and keeps no earlier point")
 def test_no_start_is_likelier_to_improve_than_the_query(monkeypatch):
     """In one dimension, where a peak is soon narrower than a step."""
     for taken, values in ascents(make(), gp(1, 15), spied(monkeypatch), batch=8):

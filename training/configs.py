@@ -167,7 +167,5 @@ PRESETS: dict[str, TrainConfig] = {
         for dim in (1, 2, 3, 9)
     },
     "universal": _any_dimension("universal", iterations=4_000, batch=96),
-    "posterior-guided": _any_dimension(
-        "posterior-guided", iterations=600, batch=64, horizon=40, warm_up=30
-    ),
+    "posterior-guided": _any_dimension("posterior-guided", iterations=1_500, batch=64, horizon=50),
 }
