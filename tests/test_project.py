@@ -52,6 +52,11 @@ def test_the_page_of_speed_is_that_of_the_stored_measurements():
     assert docs.rendered_speed(page) == page
 
 
+def test_the_page_of_the_networks_is_that_of_the_cards_and_the_stored_comparison():
+    page = docs.NETWORKS.read_text()
+    assert docs.rendered_networks(page) == page
+
+
 @pytest.mark.parametrize("name", ["gym_loop", "own_objective", "mixed_space", "watch"])
 def test_examples_run(name, tmp_path):
     done = subprocess.run(
