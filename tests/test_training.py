@@ -223,6 +223,21 @@ def test_the_losses_of_a_mixture_see_the_kernel_that_was_drawn(monkeypatch):
     assert all(0.05 < scale < 0.2 for _, scale in seen)
 
 
+@pytest.mark.parametrize("detached", [True, False])
+def test_losses_take_what_was_fed_back_as_the_network_does(monkeypatch, detached):
+    seen = []
+    right = trainer.make_loss
+
+    def recorded(*arguments):
+        loss_of = right(*arguments)
+        return lambda run: seen.append(run.observation) or loss_of(run)
+
+    monkeypatch.setattr(trainer, "make_loss", recorded)
+    Trainer(dataclasses.replace(SMALL, loss="ei", detach_feedback=detached)).step()
+    assert seen[0].x.requires_grad is not detached
+    assert seen[0].y.requires_grad is not detached
+
+
 def test_the_log_tells_how_good_each_dimension_is(tmp_path):
     config = dataclasses.replace(
         PRESETS["universal"], iterations=2, batch=16, micro_batches=8, mix_horizons=False

@@ -18,7 +18,7 @@ from training.configs import TrainConfig
 from training.distributed import Processes
 from training.distribution import Drawn, Mixture
 from training.losses import make_loss
-from training.rollout import unroll
+from training.rollout import detach, unroll
 from training.schedule import draw_horizon, horizon_at, learning_rate_at
 from training.score import MILESTONES
 
@@ -166,6 +166,10 @@ class Trainer:
             max_query_gradient=config.max_query_gradient,
             truncation=config.truncation,
         )
+        if config.detach_feedback:
+            # What a posterior is conditioned on was fed back too: half of a gradient through it,
+            # that of x with y held fast, leads EI astray.
+            run = run._replace(observation=detach(run.observation))
         # Per evaluation, so that the gradient's size does not grow with the horizon.
         return Played(loss_of(run).mean() / horizon, run.value.detach(), problem.functions.dim)
 
