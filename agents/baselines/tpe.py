@@ -11,7 +11,7 @@ from bbo_envs.problem import Problem
 
 
 class _TPE:
-    def __init__(self, dim: int, budget: int, seed: int, multivariate: bool = False) -> None:
+    def __init__(self, dim: int, budget: int, seed: int, multivariate: bool | None = None) -> None:
         self.space = {f"x{i}": optuna.distributions.FloatDistribution(0.0, 1.0) for i in range(dim)}
         # Creating a study logs a line; a user's own setting is put back.
         verbosity = optuna.logging.get_verbosity()
