@@ -28,7 +28,7 @@ CLASSICAL = {
     "random": ("agents.baselines.sampling:random_search", "torch"),
     "sobol": ("agents.baselines.sampling:sobol", "torch"),
     "tpe": ("agents.baselines.tpe:tpe", "optuna"),
-    "tpe-multivariate": ("agents.baselines.tpe:tpe_multivariate", "optuna"),
+    "tpe-univariate": ("agents.baselines.tpe:tpe_univariate", "optuna"),
     "cmaes": ("agents.baselines.cmaes:cmaes", "cma"),
     "gp-ei": ("agents.baselines.gp_ei:gp_ei", "botorch"),
     "gp-ei-known": ("agents.baselines.gp_ei:gp_ei_known", "botorch"),

@@ -26,7 +26,7 @@ from training.rollout import unroll
 from training.score import MILESTONES, held_out
 
 FILE = "comparison.parquet"
-RIVALS = ("random", "cmaes", "tpe", "tpe-multivariate", "gp-ei", "gp-ei-known")
+RIVALS = ("random", "cmaes", "tpe", "tpe-univariate", "gp-ei", "gp-ei-known")
 ANY_DIMENSION = ("universal", "posterior-guided")
 FLAT = ("lstm-oi", "dnc-oi")
 FUNCTIONS = 128
@@ -60,8 +60,8 @@ SETTINGS = (
     Setting(6, 100, (*_LOSSES, *ANY_DIMENSION, *RIVALS)),
     *(Setting(d, 100, (*FLAT, *ANY_DIMENSION, *RIVALS)) for d in (1, 2, 3, 9)),
     # Dimensions and a horizon that no network has seen in training.
-    *(Setting(d, 100, (*ANY_DIMENSION, "tpe", "tpe-multivariate")) for d in (5, 15)),
-    Setting(6, 150, (*ANY_DIMENSION, "tpe", "tpe-multivariate")),
+    *(Setting(d, 100, (*ANY_DIMENSION, "tpe", "tpe-univariate")) for d in (5, 15)),
+    Setting(6, 150, (*ANY_DIMENSION, "tpe", "tpe-univariate")),
 )
 
 
@@ -141,18 +141,18 @@ def markdown(frame: pd.DataFrame, settings: Sequence[Setting] = SETTINGS) -> str
     """A table for each setting: the mean best value with its 95 % interval."""
     lines = []
     for setting in settings:
-        marks = [t for t in (*MILESTONES, setting.horizon) if t <= setting.horizon]
-        marks = sorted(set(marks))
-        lines += [f"**d = {setting.dim}, {setting.horizon} evaluations**", ""]
-        lines += ["| optimiser | " + " | ".join(f"@{t}" for t in marks) + " |"]
-        lines += ["| :-- |" + " --: |" * len(marks)]
+        marks = _marks(setting.horizon)
         rows = []
         for agent in setting.agents:
             cells = [_cell(frame, agent, setting, t) for t in marks]
             if any(cells):
                 rows.append((cells[-1], f"| `{agent}` | " + " | ".join(cells) + " |"))
-        lines += [row for _, row in sorted(rows, key=lambda row: row[0], reverse=True)]
-        lines += [""]
+        if rows:
+            heading = "| optimiser | " + " | ".join(f"@{t}" for t in marks) + " |"
+            lines += [f"**d = {setting.dim}, {setting.horizon} evaluations**", "", heading]
+            lines += ["| :-- |" + " --: |" * len(marks)]
+            lines += [row for _, row in sorted(rows, key=lambda row: row[0], reverse=True)]
+            lines += [""]
     return "\n".join(lines)
 
 

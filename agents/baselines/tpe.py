@@ -38,6 +38,6 @@ def tpe(problem: Problem) -> PerFunction:
     return PerFunction(_TPE)
 
 
-def tpe_multivariate(problem: Problem) -> PerFunction:
-    """Optuna's sampler with a joint density of all parameters, which BOHB introduced."""
-    return PerFunction(partial(_TPE, multivariate=True))
+def tpe_univariate(problem: Problem) -> PerFunction:
+    """Optuna's sampler with a density for each parameter alone, its default before version 5."""
+    return PerFunction(partial(_TPE, multivariate=False))
