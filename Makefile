@@ -5,8 +5,6 @@ PYTHON ?= python3
 BIN ?= .venv/bin/
 SETUP ?= .venv/installed
 
-NETWORKS = $(foreach kind,lstm dnc,$(kind)-sum-6d $(kind)-ei-6d \
-	$(foreach d,1 2 3 6 9,$(kind)-oi-$(d)d)) universal posterior-guided
 
 .PHONY: benchmark test test-slow lint format train-weights compare tables bench docs wheel clean
 
@@ -30,7 +28,8 @@ format: $(SETUP)  ## Applies the formatter and the linter's fixes
 	$(BIN)ruff format .
 
 train-weights: $(SETUP)  ## Retrains the networks that ship (hours); resumes where it was stopped
-	for name in $(NETWORKS); do $(BIN)bbo train --preset $$name || exit 1; done
+	set -e; for name in $$($(BIN)python -c 'from training.configs import PRESETS; print(*PRESETS)'); \
+	do $(BIN)bbo train --preset $$name; done
 
 compare: $(SETUP)  ## The networks beside their rivals (an hour); resumes where it was stopped
 	$(BIN)python -m evaluation.comparison results

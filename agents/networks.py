@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import nn
@@ -27,9 +27,12 @@ class Network(Agent, Protocol):
     """A learned optimiser: an ``nn.Module`` that is an agent and knows how to be built again.
 
     Attributes:
+        kind: What ``NETWORKS`` calls it.
         dim: The number of coordinates it proposes; None where it proposes in any number.
         architecture: The arguments of its class, as JSON holds them.
     """
+
+    kind: ClassVar[str]
 
     @property
     def dim(self) -> int | None: ...
@@ -107,14 +110,3 @@ def network_class(kind: str) -> Any:
         raise UnknownNameError("kind of network", kind, NETWORKS)
     module, _, name = NETWORKS[kind].partition(":")
     return getattr(importlib.import_module(module), name)
-
-
-def kind_of(network: Network) -> str:
-    """The kind of a network.
-
-    Example:
-        >>> kind_of(make_network("lstm", 3, {"hidden": 8}))
-        'lstm'
-    """
-    place = f"{type(network).__module__}:{type(network).__name__}"
-    return next(kind for kind, where in NETWORKS.items() if where == place)

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as pack_tensors
 
-from agents.networks import Network, kind_of, make_network
+from agents.networks import Network, make_network
 from bbo_envs.errors import UnknownNameError
 
 
@@ -103,7 +103,7 @@ def save(path: Path, agent: Network, facts: dict[str, Any]) -> None:
     data = pack_tensors({k: v.cpu().contiguous() for k, v in agent.state_dict().items()})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    architecture = {"kind": kind_of(agent), **agent.architecture}
+    architecture = {"kind": agent.kind, **agent.architecture}
     own = {"architecture": architecture, "sha256": hashlib.sha256(data).hexdigest()}
     path.with_suffix(".json").write_text(json.dumps(own | facts, indent=2) + "\n")
 

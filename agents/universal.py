@@ -72,7 +72,7 @@ class UniversalAgent(nn.Module):
       state and of the observation, and the query is permuted.
 
     No gradient passes through the memory. The gradient of training passes through the recurrent
-    state and through the last query.
+    state and through the last query that came back.
 
     Args:
         hidden: Width of the LSTM.

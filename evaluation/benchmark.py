@@ -16,6 +16,7 @@ from bbo_envs.errors import MissingExtraError
 from bbo_envs.registration import make_problem
 from bbo_envs.suites import TaskSpec
 from evaluation.figures import describe, draw_curves
+from evaluation.markdown import table as markdown_table
 from evaluation.metrics import mean_and_interval, milliseconds_per_proposal
 from evaluation.run import DEFAULT_TASKS, Unit, evaluations_of, run_units
 from evaluation.store import Store
@@ -117,10 +118,8 @@ def markdown(evaluations: pd.DataFrame, tasks: Sequence[TaskSpec]) -> str:
     lines = []
     for task in tasks:
         headings, rows = _summary(evaluations, task)
-        rule = [":--", *["--:"] * (len(headings) - 1)]
         lines += [f"**{describe(task)}**", ""]
-        lines += ["| " + " | ".join(row) + " |" for row in (headings, rule, *rows)]
-        lines += [""]
+        lines += [markdown_table(headings, rows, "l" + "r" * (len(headings) - 1)), ""]
     return "\n".join([*lines, f"{_CAPTION[0].upper()}{_CAPTION[1:]}."])
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from agents import card, trained_names
+from evaluation.markdown import table
 from training.score import MILESTONES
 
 _HEADINGS = ("network", "trained on", "loss", "iterations", *(f"@{t}" for t in MILESTONES))
@@ -17,9 +18,8 @@ def markdown() -> str:
         True
     """
     headings = [*_HEADINGS, *_CHECKS]
-    rule = [":--"] * 3 + ["--:"] * (len(headings) - 3)
     rows = [_row(name, card(name)) for name in sorted(trained_names(), key=_order)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *rows))
+    return table(headings, rows, "lll" + "r" * (len(headings) - 3))
 
 
 def others() -> str:
@@ -33,8 +33,7 @@ def others() -> str:
             cells = [_mean(found.get(str(t))) for t in MILESTONES]
             dim = str(score["arguments"].get("dim", ""))
             rows.append((f"`{name}`", dim, str(budget), *cells, _mean(found[str(budget)])))
-    rule = [":--", *["--:"] * (len(headings) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *rows))
+    return table(headings, rows, "l" + "r" * (len(headings) - 1))
 
 
 def _row(name: str, facts: dict[str, Any]) -> list[str]:

@@ -4,7 +4,6 @@ Run as ``python -m evaluation.comparison RESULTS`` (``make compare``). A network
 so each of its figures comes from a run of that budget; a rival has one run of the longest.
 """
 
-import itertools
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -21,9 +20,10 @@ from bbo_envs.errors import MissingExtraError
 from bbo_envs.registration import make_problem
 from bbo_envs.seeds import agent_generator
 from bbo_envs.suites import FOURIER
+from evaluation.markdown import table
 from evaluation.metrics import mean_and_interval
 from training.rollout import unroll
-from training.score import MILESTONES, held_out
+from training.score import held_out, milestones
 
 FILE = "comparison.parquet"
 RIVALS = ("random", "cmaes", "tpe", "tpe-univariate", "gp-ei", "gp-ei-known")
@@ -75,7 +75,7 @@ def runs(settings: Iterable[Setting], functions: int) -> list[Run]:
     wanted = []
     for setting in settings:
         for agent in setting.agents:
-            budgets = (setting.horizon,) if agent in CLASSICAL else _marks(setting.horizon)
+            budgets = (setting.horizon,) if agent in CLASSICAL else milestones(setting.horizon)
             wanted += [Run(agent, setting.dim, budget, functions) for budget in budgets]
     return list(dict.fromkeys(wanted))
 
@@ -89,7 +89,7 @@ def play(run: Run) -> pd.DataFrame:
         start = held_out(problem, range(run.functions))
         played = unroll(make_agent(run.agent, problem), problem, start, agent_generator(0))
     best = played.value.cummin(1).values
-    marks = _marks(run.budget)
+    marks = milestones(run.budget)
     return pd.DataFrame(
         {
             "agent": run.agent,
@@ -141,38 +141,39 @@ def markdown(frame: pd.DataFrame, settings: Sequence[Setting] = SETTINGS) -> str
     """A table for each setting: the mean best value with its 95 % interval."""
     lines = []
     for setting in settings:
-        marks = _marks(setting.horizon)
-        rows = []
-        for agent in setting.agents:
-            cells = [_cell(frame, agent, setting, t) for t in marks]
-            if any(cells):
-                rows.append((cells[-1], f"| `{agent}` | " + " | ".join(cells) + " |"))
-        if rows:
-            heading = "| optimiser | " + " | ".join(f"@{t}" for t in marks) + " |"
-            lines += [f"**d = {setting.dim}, {setting.horizon} evaluations**", "", heading]
-            lines += ["| :-- |" + " --: |" * len(marks)]
-            lines += [row for _, row in sorted(rows, key=lambda row: row[0], reverse=True)]
-            lines += [""]
+        marks = milestones(setting.horizon)
+        found = {agent: _bests(frame, agent, setting, marks) for agent in setting.agents}
+        shown = [agent for agent, bests in found.items() if bests]
+        if shown:
+            shown.sort(key=lambda agent: found[agent][-1][0])
+            headings = ["optimiser", *(f"@{t}" for t in marks)]
+            rows = [
+                [f"`{agent}`", *(f"{mean:.2f} ± {half:.2f}" for mean, half in found[agent])]
+                for agent in shown
+            ]
+            lines += [f"**d = {setting.dim}, {setting.horizon} evaluations**", ""]
+            lines += [table(headings, rows, "l" + "r" * len(marks)), ""]
     return "\n".join(lines)
 
 
-def _cell(frame: pd.DataFrame, agent: str, setting: Setting, t: int) -> str:
-    own = frame[(frame["agent"] == agent) & (frame["dim"] == setting.dim) & (frame["t"] == t)]
-    own = own[own["budget"] == (setting.horizon if agent in CLASSICAL else t)]
-    if own.empty:
-        return ""
-    mean, half_width = mean_and_interval(own["best"])
-    return f"{mean:.2f} ± {half_width:.2f}"
-
-
-def _marks(horizon: int) -> list[int]:
-    return [t for t in MILESTONES if t < horizon] + [horizon]
+def _bests(
+    frame: pd.DataFrame, agent: str, setting: Setting, marks: Sequence[int]
+) -> list[tuple[float, float]]:
+    """Mean and half width after each milestone; nothing for an agent that took no part."""
+    own = frame[(frame["agent"] == agent) & (frame["dim"] == setting.dim)]
+    bests = []
+    for t in marks:
+        budget = setting.horizon if agent in CLASSICAL else t
+        at = own[(own["t"] == t) & (own["budget"] == budget)]
+        if at.empty:
+            return []
+        bests.append(mean_and_interval(at["best"]))
+    return bests
 
 
 def main() -> None:
     """Compares, into the folder named on the command line."""
-    frame = compare(folder=Path(next(itertools.chain(sys.argv[1:], ["results"]))))
-    print(markdown(frame))
+    print(markdown(compare(folder=Path(*sys.argv[1:] or ["results"]))))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from bbo_envs.errors import UnknownNameError
 from bbo_envs.hpo import shipped_table
 from bbo_envs.hpo.store import load_table
 from bbo_envs.tasks import TASKS, Task
+from evaluation.markdown import table as markdown_table
 
 HEADINGS = ("id", "d", "family", "differentiable", "optimum", "source", "needs")
 
@@ -40,14 +41,13 @@ def table(family: str | None = None) -> Table:
 def markdown() -> str:
     """The rows as a Markdown table."""
     body = [tuple(f"`{cell}`" if i == 0 else cell for i, cell in enumerate(row)) for row in rows()]
-    rule = (":--",) * len(HEADINGS)
-    return "\n".join("| " + " | ".join(row) + " |" for row in (HEADINGS, rule, *body))
+    return markdown_table(HEADINGS, body, "l" * len(HEADINGS))
 
 
 def tables_markdown() -> str:
     """What the cards of our own tables say, as Markdown."""
     headings = ("table", "cells", "best", "random 10", "random 100", "CPU minutes", "what it is")
-    lines = [headings, (":--", *("--:",) * 5, ":--")]
+    lines = []
     for task in TASKS.values():
         if task.build is shipped_table:
             card = load_table(task.fixed["name"]).card
@@ -62,7 +62,7 @@ def tables_markdown() -> str:
                     card["about"],
                 )
             )
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(headings, lines, "lrrrrrl")
 
 
 def _row(name: str, task: Task) -> tuple[str, ...]:

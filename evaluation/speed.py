@@ -20,6 +20,7 @@ from torch.utils.benchmark import Timer
 
 from bbo_envs.functions.table import Table
 from bbo_envs.registration import make_problem
+from evaluation.markdown import table
 
 BATCH, BUDGET = 1024, 100
 REFERENCE = "CartPole-v1"
@@ -90,10 +91,8 @@ HEADINGS = ("environment", "steps/s, one", "× CartPole", "steps/s, 1,024", "× 
 
 def markdown(measured: dict[str, Any]) -> str:
     """The table for the docs."""
-    rule = (":--", *("--:",) * 4)
-    lines = ["| " + " | ".join(row) + " |" for row in (HEADINGS, rule, *rows(measured))]
     looked = f"A table alone: {measured['lookups'] / 1e6:.1f} million look-ups a second."
-    return "\n".join([*lines, "", looked])
+    return "\n".join([table(HEADINGS, rows(measured), "lrrrr"), "", looked])
 
 
 def _scalar(env: gymnasium.Env[Any, Any]) -> float:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from rollouts import play, tensors
 
 from agents.dnc import DNCAgent, access, interface_size, parse_interface
 from bbo_envs import Objective, Observation, Problem, make_problem
 from bbo_envs.core import map_tensors
-from training.rollout import unroll
 
 SMALL = {"hidden": 8, "slots": 5, "word": 3, "reads": 2}
 
@@ -20,17 +20,6 @@ def gp_task(dim, budget, dtype=torch.float64):
     return make_problem(
         f"BBO-GP-{dim}d-v0", sampler="fourier", features=64, budget=budget, dtype=dtype
     )
-
-
-def play(agent, problem, batch=1, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return unroll(agent, problem, problem.reset(batch, generator), generator)
-
-
-def tensors(state):
-    found = []
-    map_tensors(lambda tensor: found.append(tensor) or tensor, state)
-    return found
 
 
 def after_some_steps(agent, batch, generator):

@@ -3,15 +3,22 @@
 import numpy as np
 import pytest
 import torch
+from posterior_reference import (
+    CPU,
+    DOUBLE,
+    believe,
+    direct,
+    kernel,
+    place,
+    some_evaluations,
+    standardised,
+    uniform,
+)
 from scipy import stats
 from scipy.special import logsumexp
-from sklearn.gaussian_process import kernels
 
 from agents import posterior as module
 from agents.posterior import (
-    Beliefs,
-    Hypotheses,
-    condition,
     covariance,
     hypotheses,
     log_probability_of_improvement,
@@ -20,85 +27,6 @@ from agents.posterior import (
     predict,
     suppose,
 )
-
-CPU = torch.device("cpu")
-DOUBLE = torch.float64
-EVERY = 1_000  # more hypotheses than there are
-
-
-def uniform(*shape, seed=0, dtype=DOUBLE):
-    return torch.rand(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
-
-
-def normal(*shape, seed=1):
-    return torch.randn(*shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))
-
-
-def believe(x, y, o=None, dtype=DOUBLE):
-    """Beliefs after the evaluations x [B, t, d], y [B, t], one after the other."""
-    o = torch.ones_like(y) if o is None else o
-    beliefs = no_beliefs(len(x), x.shape[2], dtype, CPU)
-    for t in range(x.shape[1]):
-        beliefs = observe(beliefs, x[:, t], y[:, t], o[:, t])
-    return beliefs
-
-
-def standardised(beliefs, most=EVERY):
-    """The posterior in units of the mean and deviation of the values seen."""
-    count = beliefs.seen.double().sum(1).clamp_min(1.0)
-    mean = (beliefs.y * beliefs.seen).sum(1) / count
-    square = ((beliefs.y - mean.unsqueeze(1)).square() * beliefs.seen).sum(1) / count
-    return condition(beliefs, mean, torch.where(square > 0, square, 1.0).sqrt(), most)
-
-
-def kernel(kinds, k):
-    """scikit-learn's kernel of a hypothesis."""
-    length_scale = kinds.length_scale[0, k].item()
-    return kernels.Matern(length_scale, nu=2.5) if kinds.matern[0, k] else kernels.RBF(length_scale)
-
-
-def direct(kinds, k, x, y, z):
-    """Mean, deviation and so on at z under one hypothesis, from the formulas, O(t^3).
-
-    For y ~ N(m, s^2 C), m ~ N(0, s^2 / b), s^2 scaled inverse chi-squared (a, 1), where one
-    degree of freedom goes to the mean.
-    """
-    a, b = module._AMPLITUDE_STRENGTH, module._MEAN_STRENGTH
-    k_of, noise, ones = kernel(kinds, k), kinds.noise[0, k].item(), np.ones(len(y))
-    inverse = np.linalg.inv(k_of(x) + noise * np.eye(len(x)))
-    precision = ones @ inverse @ ones + b
-    centre = ones @ inverse @ y / precision
-    rest = y - centre
-    square = rest @ inverse @ rest + b * centre**2 + a
-    freedom = len(y) - 1 + a
-    cross = k_of(z, x)
-    reduction = np.einsum("nt,ts,ns->n", cross, inverse, cross)
-    unknown = (1.0 - cross @ inverse @ ones) ** 2 / precision
-    at_seen = centre + k_of(x) @ inverse @ rest
-    return {
-        "centre": centre,
-        "amplitude": np.sqrt(square / freedom),
-        "mean": centre + cross @ inverse @ rest,
-        "deviation": np.sqrt(square / freedom * (1.0 - reduction + unknown)),
-        "incumbent": at_seen.min(),
-        "score": kinds.log_prior[0, k].item()
-        + 0.5 * np.linalg.slogdet(inverse)[1]
-        - 0.5 * np.log(precision)
-        - 0.5 * freedom * np.log(square),
-    }
-
-
-def place(kinds, grid):
-    """Which hypothesis of the grid each of the M in a row is, ``[B, M]``."""
-    same = [a.unsqueeze(2) == b.unsqueeze(1) for a, b in zip(kinds[:3], grid[:3], strict=True)]
-    return torch.stack(same).all(0).int().argmax(2)
-
-
-def some_evaluations(dim, number=9, batch=3):
-    x, y = uniform(batch, number, dim), 3.0 + 2.0 * normal(batch, number)
-    o = (uniform(batch, number, seed=2) < 0.7).double()
-    return x, y * o, o
-
 
 # --- the grid and its covariances ---
 
@@ -340,170 +268,3 @@ def test_equal_values_stay_finite(dtype):
     (gradient,) = torch.autograd.grad(value.sum(), z)
     for part in (found.weight, *predict(found, z), value, gradient):
         assert part.isfinite().all()
-
-
-# --- what it believes of functions of which the truth is known ---
-
-
-def functions_of(kinds, x, generator):
-    """Values [B, n] of functions at points [B, n, d], a hypothesis [B, 1] each, without noise."""
-    gram = covariance(kinds, x, x).squeeze(1) + 1e-9 * torch.eye(x.shape[1], dtype=DOUBLE)
-    draws = torch.randn(len(x), x.shape[1], 1, dtype=DOUBLE, generator=generator)
-    return (torch.linalg.cholesky(gram) @ draws).squeeze(2)
-
-
-def one_each(grid, k):
-    return Hypotheses(*(part[0, k].unsqueeze(1) for part in grid))
-
-
-def beliefs_at_once(x, y):
-    """The beliefs of evaluations at points [n, d] that all rows of y [B, n] share."""
-    grid = hypotheses(x.shape[1], DOUBLE, CPU)
-    gram = covariance(grid, x.unsqueeze(0), x.unsqueeze(0))
-    gram = gram + grid.noise[..., None, None] * torch.eye(len(x), dtype=DOUBLE)
-    eye = torch.eye(len(x), dtype=DOUBLE)
-    inverse = torch.linalg.solve_triangular(torch.linalg.cholesky(gram), eye, upper=False)
-    return Beliefs(
-        grid,
-        x.expand(len(y), -1, -1),
-        y,
-        torch.ones_like(y),
-        inverse.expand(len(y), -1, -1, -1),
-    )
-
-
-def test_the_true_hypothesis_gets_the_highest_weight(generator):
-    """On average over 20 functions of 80 values each, for every hypothesis as the truth.
-
-    The truth lies ahead of every other one by five standard errors or more.
-    """
-    x, rows = uniform(80, 2), 20
-    grid = hypotheses(2, DOUBLE, CPU)
-    for k in range(grid.noise.shape[1]):
-        kinds = one_each(grid, torch.full((rows,), k))
-        y = functions_of(kinds, x.expand(rows, -1, -1), generator)
-        y = y + kinds.noise.sqrt() * torch.randn(y.shape, dtype=DOUBLE, generator=generator)
-        found = standardised(beliefs_at_once(x, 20.0 + 7.0 * y))
-        weight = torch.zeros(rows, grid.noise.shape[1], dtype=DOUBLE)
-        weight.scatter_(1, place(found.hypotheses, grid), found.weight)
-        assert weight.mean(0).argmax() == k, weight.mean(0)
-
-
-@pytest.mark.parametrize("dim", [2, 6])
-def test_predictions_are_calibrated(dim, generator):
-    """Of 1000 functions of the prior, from 30 values each, one prediction per function.
-
-    The variance of a standardised error has a standard error of about 0.05; it lies a
-    little above one, since mean and amplitude are taken for known. The bounds are five of these
-    from 1.0 and 1.15: false alarms below one in a million. So for the mean, within 5 / sqrt(1000).
-    """
-    rows, number = 1_000, 30
-    x, z = uniform(number, dim), uniform(rows, 1, dim, seed=1)
-    grid = hypotheses(dim, DOUBLE, CPU)
-    truth = torch.multinomial(grid.log_prior[0].exp(), rows, True, generator=generator)
-    kinds = one_each(grid, truth)
-    f = functions_of(kinds, torch.cat([x.expand(rows, -1, -1), z], 1), generator)
-    y = f[:, :-1]
-    y = y + kinds.noise.sqrt() * torch.randn(y.shape, dtype=DOUBLE, generator=generator)
-    found = standardised(beliefs_at_once(x, y))
-    mean, deviation = (part.squeeze(2) for part in predict(found, z))
-    average = (found.weight * mean).sum(1)
-    variance = (found.weight * (deviation.square() + mean.square())).sum(1) - average.square()
-    target = (f[:, -1] - y.mean(1)) / y.std(1, unbiased=False)
-    error = (target - average) / variance.sqrt()
-    assert error.mean().abs() < 5 * 0.032
-    assert 1.0 - 5 * 0.05 < error.var() < 1.15 + 5 * 0.05
-
-
-# --- float32 ---
-
-
-def crowded(where, dim, number=150):
-    spread = uniform(2, number, dim, dtype=torch.float32)
-    return {
-        "one point": torch.full((2, number, dim), 0.3),
-        "the middle": 0.5 + 1e-3 * spread,
-        "a corner": 1e-2 * spread,
-    }[where]
-
-
-@pytest.mark.parametrize("dim", [1, 6])
-@pytest.mark.parametrize(
-    "where",
-    [
-        "one point",
-        "the middle",
-        "a corner",
-    ],
-)
-def test_crowded_points_stay_finite_in_float32(where, dim):
-    x = crowded(where, dim)
-    y = normal(2, x.shape[1])
-    found = standardised(believe(x, y, dtype=torch.float32), 3)
-    assert found.inverse.isfinite().all()
-    assert found.weight.isfinite().all()
-    z = torch.cat([x[:, -3:], uniform(2, 5, dim, dtype=torch.float32)], 1).requires_grad_()
-    value = log_probability_of_improvement(found, z, 0.1)
-    (gradient,) = torch.autograd.grad(value.sum(), z)
-    for part in (*predict(found, z), value, gradient):
-        assert part.isfinite().all()
-
-
-@pytest.mark.parametrize("dim", [1, 2, 6])
-def test_float32_is_close_to_float64_on_scattered_points(dim):
-    x, z = uniform(2, 60, dim), uniform(2, 20, dim, seed=5)
-    y = torch.sin(7.0 * x).sum(2)
-    results = []
-    for dtype in (torch.float32, torch.float64):
-        found = standardised(believe(x, y, dtype=dtype), 3)
-        mean, deviation = predict(found, z.to(dtype))
-        results.append((found.weight.unsqueeze(2) * torch.stack([mean, deviation])).sum(2).double())
-    torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-2)
-
-
-# --- the probability of improvement ---
-
-
-@pytest.mark.parametrize("margin", [0.0, 0.3])
-def test_log_probability_of_improvement_against_scipy(margin):
-    x, y, o = some_evaluations(2)
-    z = uniform(3, 6, 2, seed=5)
-    found = standardised(believe(x, y, o), 4)
-    mean, deviation = (part.numpy() for part in predict(found, z))
-    target = (found.incumbent - margin * found.amplitude).unsqueeze(2).numpy()
-    each = stats.norm.logcdf(target, mean, deviation) + np.log(found.weight.unsqueeze(2).numpy())
-    np.testing.assert_allclose(
-        log_probability_of_improvement(found, z, margin), logsumexp(each, axis=1), rtol=1e-9
-    )
-
-
-def test_a_larger_margin_is_less_likely_to_be_reached():
-    found = standardised(believe(*some_evaluations(2)), 4)
-    z = uniform(3, 6, 2, seed=5)
-    values = [log_probability_of_improvement(found, z, margin) for margin in (0.0, 0.1, 1.0)]
-    assert (values[0] > values[1]).all()
-    assert (values[1] > values[2]).all()
-
-
-def test_gradcheck_of_the_probability_of_improvement():
-    """Under RBF and Matern hypotheses alike, with an evaluation still out."""
-    x, y, o = some_evaluations(2)
-    found = standardised(believe(x, y, o))
-    assert found.hypotheses.matern.any()
-    assert not found.hypotheses.matern.all()
-    found = suppose(found, uniform(3, 1, 2, seed=6), torch.ones(3, 1, dtype=DOUBLE))
-    z = uniform(3, 3, 2, seed=5).requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda z: log_probability_of_improvement(found, z, 0.2), (z,), atol=1e-5
-    )
-
-
-def test_the_gradient_stays_finite_where_improvement_is_hopeless():
-    """Next to a point seen whose value is far above the incumbent, in float32."""
-    x = torch.tensor([[[0.2], [0.8], [0.81]]])
-    found = standardised(believe(x, torch.tensor([[0.0, 1e3, 1e3]]), dtype=torch.float32), 3)
-    z = torch.tensor([[[0.2], [0.8], [0.8001], [0.805]]], requires_grad=True)
-    value = log_probability_of_improvement(found, z, 0.5)
-    (gradient,) = torch.autograd.grad(value.sum(), z)
-    assert value.isfinite().all()
-    assert gradient.isfinite().all()

@@ -3,15 +3,17 @@
 import json
 import re
 import shutil
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from agents import LSTMAgent, WeightsError, card, load, make_agent, pretrained, trained_names
-from agents.networks import NETWORKS, kind_of, make_network
+from agents.networks import NETWORKS, make_network
 from bbo_envs import UnknownNameError, make_problem
 from bbo_envs.seeds import FUNCTION_SEED, agent_generator, validation_generator
 from evaluation.cli import main
+from training.configs import PRESETS
 from training.rollout import unroll
 from training.score import held_out, score, scores, validate
 
@@ -44,12 +46,24 @@ def test_cards_tell_where_a_network_comes_from(name):
     facts = card(name)
     agent = load(name)
     assert facts["architecture"].get("dim") == agent.dim
-    assert facts["architecture"].get("kind", "lstm") == kind_of(agent)
+    assert facts["architecture"].get("kind", "lstm") == agent.kind
     assert facts["training"]["command"].startswith("bbo train --preset " + name)
     assert len(facts["training"]["commit"]) == 40
     assert {"seed", "config"} <= set(facts["training"])
     assert {"10", "25", "50", "100"} == set(facts["score"]["best_at"])
     assert facts["score"]["functions"] >= 1000
+
+
+@pytest.mark.parametrize("name", trained_names())
+def test_the_preset_of_a_network_is_what_trained_it(name):
+    """Save for the tasks of the score, which training does not depend on."""
+    told = dict(card(name)["training"]["config"])
+    preset = asdict(PRESETS[name])
+    if "hidden" in told:  # the first cards have the LSTM's arguments among the others
+        told["network_arguments"] = {"hidden": told.pop("hidden")}
+        assert told.pop("layers") == 1
+    told.pop("score_tasks", None)
+    assert told == {key: preset[key] for key in told}
 
 
 @pytest.mark.parametrize("name", trained_names())
@@ -241,7 +255,7 @@ def test_the_first_cards_do_not_tell_the_kind(copied):
     facts = json.loads(path.read_text())
     assert facts["architecture"].pop("kind") == "lstm"
     path.write_text(json.dumps(facts))
-    assert kind_of(load(copied)) == "lstm"
+    assert load(copied).kind == "lstm"
 
 
 def test_a_network_for_any_dimension_is_made_by_name_in_every_one(monkeypatch, tmp_path):

@@ -159,7 +159,9 @@ def test_the_default_space_suits_the_presets():
     for config in (PRESETS["lstm-oi-6d"], PRESETS["dnc-oi-6d"], PRESETS["universal"]):
         for i in range(3):
             values = {k: v[i] for k, v in DEFAULT_SPACE.items() if isinstance(v, list)}
-            Trainer(changed(config, values))
+            trained = Trainer(changed(config, values))
+            assert trained.config.truncation == values["truncation"]
+            assert trained.agent.architecture["hidden"] == values["network_arguments.hidden"]
 
 
 def test_the_command_prints_what_to_train(tmp_path, capsys):

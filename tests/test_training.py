@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file
 
 from agents import make_agent
-from agents.networks import kind_of
 from bbo_envs import UnknownNameError, make_problem
 from evaluation import cli
 from training import __main__ as module
@@ -280,7 +279,7 @@ def test_training_does_not_depend_on_the_global_generator():
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_make_networks_for_their_dimension(name):
     config, agent = PRESETS[name], Trainer(PRESETS[name]).agent
-    assert kind_of(agent) == config.network
+    assert agent.kind == config.network
     assert name.startswith(config.network)
     if agent.dim is None:
         assert name == config.network

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from gymnasium.spaces import Box
+from rollouts import play, tensors
 from scipy import stats
 from scipy.spatial.distance import cdist
 
@@ -10,9 +11,8 @@ from agents import posterior_guided, universal
 from agents.posterior_guided import PosteriorGuidedAgent
 from agents.universal import UniversalAgent, loneliest
 from bbo_envs import Objective, Observation, Problem, make_problem
-from bbo_envs.core import map_tensors
 from bbo_envs.functions.streams import Stream
-from training.rollout import detach, unroll
+from training.rollout import detach
 
 DOUBLE = torch.float64
 # Both are small here: what is tested holds for every size.
@@ -75,17 +75,6 @@ def converse(agent, function, state, observation, number, first=0):
             observation = Observation(x * o.unsqueeze(1), function(x) * o, o)
             queries.append(x)
     return torch.stack(queries), state, observation
-
-
-def play(agent, problem, batch=2, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return unroll(agent, problem, problem.reset(batch, generator), generator)
-
-
-def tensors(state):
-    found = []
-    map_tensors(lambda tensor: found.append(tensor) or tensor, state)
-    return found
 
 
 # --- changing every part of a state ---
@@ -271,7 +260,7 @@ def test_rows_do_not_see_each_other(kind):
 def test_the_same_seed_repeats_a_run_and_another_does_not(kind):
     problem, agent = make_problem("BBO-GP-2d-v0", sampler="fourier", budget=6), make(kind)
     torch_before = torch.get_rng_state()
-    first, again, other = (play(agent, problem, seed=seed).x for seed in (1, 1, 2))
+    first, again, other = (play(agent, problem, 2, seed).x for seed in (1, 1, 2))
     assert torch.equal(first, again)
     inside = (first > 0) & (first < 1)
     assert not torch.isclose(first, other)[inside].any()
@@ -349,7 +338,7 @@ def test_one_network_proposes_distinct_points_in_every_dimension(kind, dim, work
     agent = make(kind, dtype=dtype)
     problem = make_problem("BBO-GP-v0", dim=dim, sampler="fourier", budget=8, workers=workers)
     with torch.no_grad():
-        run = play(agent, problem)
+        run = play(agent, problem, batch=2)
     assert agent.dim is None
     assert run.x.shape == (2, 8, dim)
     assert run.x.dtype == dtype
@@ -417,7 +406,7 @@ def test_gradients_reach_every_parameter(kind):
 
 def test_gradients_stay_finite_over_sixty_queries(kind):
     agent = make(kind, dtype=torch.float32)
-    play(agent, smooth_problem(3, 60)).value.sum().backward()
+    play(agent, smooth_problem(3, 60), batch=2).value.sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in agent.parameters())
 
 

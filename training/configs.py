@@ -166,6 +166,11 @@ PRESETS: dict[str, TrainConfig] = {
         for network in ("lstm", "dnc")
         for dim in (1, 2, 3, 9)
     },
+    # The first two that shipped were trained by settings of their own.
+    "lstm-oi-6d": replace(
+        _gp(6, "lstm", "oi"), network_arguments={"hidden": 256}, iterations=1_800, batch=256
+    ),
+    "lstm-oi-2d": TrainConfig(task="BBO-GP-2d-v0", iterations=9_000),
     "universal": _any_dimension("universal", iterations=4_000, batch=96),
     "posterior-guided": _any_dimension("posterior-guided", iterations=1_500, batch=64, horizon=50),
 }

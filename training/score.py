@@ -46,6 +46,16 @@ def held_out(
     return problem.reset_rows([stream(seed) for seed in seeds])
 
 
+def milestones(budget: int) -> list[int]:
+    """After how many evaluations a run is judged: the milestones before its end, and the end.
+
+    Example:
+        >>> milestones(40)
+        [10, 25, 40]
+    """
+    return [t for t in MILESTONES if t < budget] + [budget]
+
+
 def half_width(deviation: Any, count: Any) -> Any:
     """Half the width of the 95 % Student interval of a mean; numbers or arrays of them.
 
@@ -79,7 +89,7 @@ def score(agent: Agent, problem: Problem, functions: int = 1000) -> dict[str, An
     """
     run = _play(agent, problem, functions)
     shuffled = _play(_Shuffled(agent), problem, functions)
-    marks = sorted({t for t in MILESTONES if t < problem.budget} | {problem.budget})
+    marks = milestones(problem.budget)
     shorter = {t: _play(agent, _with_budget(problem, t), functions) for t in marks[:-1]}
     return {
         "functions": functions,

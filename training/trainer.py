@@ -85,7 +85,7 @@ class Trainer:
         self.skipped = 0  # in a row
         self.generator = torch.Generator().manual_seed(config.seed)
         self.agent = make_network(
-            config.network, _dim(config), config.network_arguments, self.generator
+            config.network, _dim(config, self.mixture), config.network_arguments, self.generator
         ).to(device)
         self.optimizer = torch.optim.Adam(self.agent.parameters(), lr=config.learning_rate)
 
@@ -223,7 +223,7 @@ def build(drawn: Drawn, horizon: int, device: str = "cpu") -> Problem:
     )
 
 
-def _dim(config: TrainConfig) -> int:
+def _dim(config: TrainConfig, mixture: Mixture) -> int:
     """Builds whatever may be drawn, so that a mistake shows now; returns the number of dimensions.
 
     Raises:
@@ -231,7 +231,7 @@ def _dim(config: TrainConfig) -> int:
             suit it, or the dimension varies and the network's cannot.
     """
     dims = []
-    for drawn in Mixture(config.task, config.task_arguments, config.mixture).settings():
+    for drawn in mixture.settings():
         functions = build(drawn, horizon=1).functions
         make_loss(config.loss, functions)
         if not functions.differentiable:
