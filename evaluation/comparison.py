@@ -60,7 +60,7 @@ SETTINGS = (
     Setting(6, 100, (*_LOSSES, *ANY_DIMENSION, *RIVALS)),
     *(Setting(d, 100, (*FLAT, *ANY_DIMENSION, *RIVALS)) for d in (1, 2, 3, 9)),
     # Dimensions and a horizon that no network has seen in training.
-    *(Setting(d, 100, (*ANY_DIMENSION, "tpe", "tpe-univariate")) for d in (5, 15)),
+    *(Setting(d, 100, (*ANY_DIMENSION, "tpe", "tpe-univariate")) for d in (4, 12)),
     Setting(6, 150, (*ANY_DIMENSION, "tpe", "tpe-univariate")),
 )
 
