@@ -9,12 +9,16 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bbo_envs.core import Observation
 
 VALUE_FEATURES = 7
 EVALUATION_FEATURES = 5
+PAIR_FEATURES = 4
+CANDIDATE_FEATURES = 2
+# The logit of an evaluation that has not come back.
+FORGOTTEN = -1e9
 
 
 class History(NamedTuple):
@@ -161,3 +165,81 @@ def evaluation_features(history: History, evaluations: Evaluations) -> tuple[Ten
         torch.stack([age / max(number, 1), age.log1p() / 5.0], -1).expand(len(y), -1, -1),
     ]
     return torch.where(back.unsqueeze(-1), torch.cat(features, -1), 0.0), difference
+
+
+class Known(NamedTuple):
+    """What candidates for a query are weighed by.
+
+    Attributes:
+        history: Running statistics of the evaluations.
+        evaluations: The evaluations themselves.
+        queries: ``[B, t, d]`` all queries asked for.
+        directions: ``[B, k, d]`` directions of interest, each of length one at most.
+    """
+
+    history: History
+    evaluations: Evaluations
+    queries: Tensor
+    directions: Tensor
+
+
+class CandidateFeatures(NamedTuple):
+    """What an acquisition function is told of candidates; see ``candidate_features``.
+
+    Attributes:
+        pairs: ``[B, P, t, 4]`` of each candidate and evaluation.
+        log_distance: ``[B, P, t]`` the logarithm of the distance between them, per root of d.
+        z: ``[B, t]`` the values of the evaluations, normalised; zero where none came back.
+        back: ``[B, t]`` True where one did.
+        own: ``[B, P, 2 + k]`` of each candidate alone.
+    """
+
+    pairs: Tensor
+    log_distance: Tensor
+    z: Tensor
+    back: Tensor
+    own: Tensor
+
+
+def candidate_features(known: Known, candidates: Tensor) -> CandidateFeatures:
+    """Features of points that might be queried.
+
+    Those of a pair are the logarithm of the distance; the distance in units of that to the nearest
+    query; and the value against the mean and against the best, in running deviations. Those of a
+    candidate are the logarithms of its distances to the nearest query and to the incumbent, and the
+    cosines of its angles, seen from the incumbent, to the directions of interest. Distances are
+    per root of d.
+
+    Args:
+        known: What is known.
+        candidates: ``[B, P, d]``.
+    """
+    history, evaluations = known.history, known.evaluations
+    root = candidates.shape[-1] ** 0.5
+    best = history.best_x.detach().unsqueeze(1)
+    distance = torch.cdist(candidates, evaluations.x) / root
+    near = (candidates - best).norm(dim=-1) / root
+    gap = torch.ones_like(near)
+    if known.queries.shape[1]:
+        gap = torch.cdist(candidates, known.queries).amin(-1) / root
+    back = evaluations.o > 0
+    scale = deviation(history).detach().unsqueeze(1)
+    mean = history.mean.detach().unsqueeze(1)
+    best_y = torch.where(history.best_y.isinf(), history.mean, history.best_y).detach().unsqueeze(1)
+    y = torch.where(back, evaluations.y, mean)
+    z = ((y - mean) / scale).to(candidates)
+    above = torch.where(back, (y - best_y) / scale, 0.0).to(candidates)
+    log_distance = (distance + 1e-3).log()
+    pairs = torch.stack(
+        [
+            log_distance / 3.0,
+            (distance / gap.unsqueeze(-1).clamp_min(1e-3)).log1p(),
+            z.unsqueeze(1).expand_as(distance),
+            above.unsqueeze(1).expand_as(distance),
+        ],
+        -1,
+    )
+    offset = nn.functional.normalize(candidates - best, dim=-1)
+    own = torch.stack([(gap + 1e-3).log() / 3.0, (near + 1e-3).log() / 3.0], -1)
+    own = torch.cat([own, offset @ known.directions.detach().mT], -1)
+    return CandidateFeatures(pairs, log_distance, z, back, own)

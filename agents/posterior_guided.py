@@ -118,7 +118,9 @@ class PosteriorGuidedAgent(nn.Module):
             "margin_power": margin_power,
             "alone": alone,
         }
-        self.proposer = UniversalAgent(hidden, heads, width, generator=generator)
+        self.proposer = UniversalAgent(
+            hidden, heads, width, proposals=1, points=8, generator=generator
+        )
         first, last = (math.log(size) for size in _SIZES)
         self.log_sizes = nn.Parameter(torch.linspace(first, last, ascent))
         self.starts, self.hypotheses, self.candidates = starts, hypotheses, candidates

@@ -7,11 +7,14 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
+from agents.acquisition import Acquisition, Proposals, choose
 from agents.features import (
     EVALUATION_FEATURES,
+    FORGOTTEN,
     VALUE_FEATURES,
     Evaluations,
     History,
+    Known,
     empty_history,
     evaluation_features,
     no_evaluations,
@@ -26,8 +29,10 @@ from bbo_envs.functions.streams import Stream, normal, streams, uniform
 _CODES = 2
 # The length of the first steps, e^-1.
 _FIRST_STEP = -1.0
-# The logit of an evaluation that has not come back.
-_FORGOTTEN = -1e9
+# Where the logarithms of the steps and the logits of the gates begin, from the first proposal to
+# the last.
+_STEPS = (0.0, -3.0)
+_GATES = (-4.0, 4.0)
 
 
 class UniversalState(NamedTuple):
@@ -43,6 +48,7 @@ class UniversalState(NamedTuple):
         flip: ``[B, d]`` the direction, 1 or -1, in which the network sees each axis.
         coordinate_stream: ``[B * d]`` the random numbers of each coordinate.
         row_stream: ``[B]`` those of each row.
+        proposals: What the last query was chosen from.
     """
 
     hidden: Tensor
@@ -54,31 +60,36 @@ class UniversalState(NamedTuple):
     flip: Tensor
     coordinate_stream: Stream
     row_stream: Stream
+    proposals: Proposals
 
 
 class UniversalAgent(nn.Module):
     """Proposes in any number of dimensions.
 
     Every coordinate has an LSTM of its own with the same weights, as in the optimisers of
-    Andrychowicz et al. 2016; the mean of their outputs tells each about the others. Three things
+    Andrychowicz et al. 2016; the mean of their outputs tells each about the others. Four things
     are added, since there is no gradient to feed it:
 
     - a memory of all evaluations, from which attention heads draw directions: weighted sums of
       the differences to the incumbent, with weights that depend on value, distance and age;
-    - a random point at each step, far from all queries, with a noisy gate towards it (see
-      ``RecurrentAgent``);
+    - random points at each step, far from all queries, and gates that lead towards them;
+    - several proposals, among which an acquisition function of its own chooses
+      (``agents.acquisition``), so that it can weigh a step nearby against one into the unknown;
     - random codes, which tell coordinates apart that have seen the same, and random flips of the
       axes. All randomness belongs to a coordinate or to a row: permute the coordinates of the
       state and of the observation, and the query is permuted.
 
     No gradient passes through the memory. The gradient of training passes through the recurrent
-    state and through the last query that came back.
+    state, through the last query that came back, and, where a loss averages over the choice, to
+    what was proposed and to the choice.
 
     Args:
         hidden: Width of the LSTM.
         heads: Attention heads.
         width: Width of the attention's hidden layer.
-        points: Random points at each step, of which it is shown the one farthest from all queries.
+        proposals: Points among which it chooses; with one, there is no acquisition function.
+        points: Random points for each of them, of which it is shown the one farthest from all
+            queries.
         generator: Draws the initial weights.
 
     Attributes:
@@ -103,7 +114,8 @@ class UniversalAgent(nn.Module):
         hidden: int = 64,
         heads: int = 6,
         width: int = 16,
-        points: int = 8,
+        proposals: int = 8,
+        points: int = 4,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -111,18 +123,25 @@ class UniversalAgent(nn.Module):
             "hidden": hidden,
             "heads": heads,
             "width": width,
+            "proposals": proposals,
             "points": points,
         }
-        self.heads, self.points = heads, points
-        shared = VALUE_FEATURES + 2 + heads
+        self.heads, self.proposals, self.points = heads, proposals, points
+        shared = VALUE_FEATURES + 1 + proposals + heads
         # The four gates of an LSTM: what a coordinate sees itself, and what all see.
-        self.own = nn.Linear(5 + _CODES + 2 * heads + hidden, 4 * hidden, bias=False)
+        self.own = nn.Linear(4 + proposals + _CODES + 2 * heads + hidden, 4 * hidden, bias=False)
         self.shared = nn.Linear(shared + hidden, 4 * hidden)
         self.attend = nn.Linear(hidden + EVALUATION_FEATURES, width)
         self.weigh = nn.Linear(width, 2 * heads)
-        self.head = nn.Linear(2 * hidden, 2)
-        self.common = nn.Linear(hidden, heads + 2)
+        self.head = nn.Linear(2 * hidden, proposals)
+        self.common = nn.Linear(hidden, proposals * (heads + 2))
+        self.acquisition = Acquisition(hidden, heads) if proposals > 1 else None
         initialise(self, generator)
+        if proposals > 1:
+            # So that from the first iteration on there are proposals near and far to choose from.
+            bias = self.common.bias.detach().view(proposals, -1)
+            bias[:, heads] += torch.linspace(*_STEPS, proposals)
+            bias[:, heads + 1] += torch.linspace(*_GATES, proposals)
 
     def init(
         self, batch: int, space: Box, budget: int, generator: torch.Generator
@@ -146,6 +165,10 @@ class UniversalAgent(nn.Module):
             flip=torch.where(side < 0.5, -1.0, 1.0).view(batch, dim).to(dtype),
             coordinate_stream=coordinates,
             row_stream=streams(batch, generator, device),
+            proposals=Proposals(
+                weight.new_zeros(batch, self.proposals, dim),
+                weight.new_zeros(batch, self.proposals),
+            ),
         )
 
     def step(
@@ -156,10 +179,11 @@ class UniversalAgent(nn.Module):
         evaluations = record(state.evaluations, observation)
         best, flip = history.best_x, state.flip
         batch, dim = best.shape
-        draws, coordinates = uniform(state.coordinate_stream, self.points, best.dtype)
-        noise, rows = uniform(state.row_stream, 1, best.dtype)
-        point, gap = loneliest(draws.view(batch, dim, -1).mT, state.queries)
-        away = point - best
+        count = self.proposals
+        draws, coordinates = uniform(state.coordinate_stream, count * self.points, best.dtype)
+        draws = draws.view(batch, dim, count, self.points).permute(0, 2, 3, 1)
+        point, gap = loneliest(draws, state.queries)
+        away = point - best.unsqueeze(1)
         asked = state.queries[:, -1] if state.queries.shape[1] else best
         last = torch.where(observation.o.unsqueeze(-1) > 0, observation.x.to(best), best)
 
@@ -167,12 +191,12 @@ class UniversalAgent(nn.Module):
         direction, size = self._directions(pooled, history, evaluations)
         unit = direction / size.unsqueeze(-1).clamp_min(1e-6)
         # [B, d, ...]: what each coordinate sees, in its own direction of the axis.
-        own = torch.stack([best - 0.5, last - 0.5, last - best, asked - best, away], -1)
-        own = torch.cat([own, direction.mT, unit.mT], -1) * flip.unsqueeze(-1)
+        own = torch.stack([best - 0.5, last - 0.5, last - best, asked - best], -1)
+        own = torch.cat([own, away.mT, direction.mT, unit.mT], -1) * flip.unsqueeze(-1)
         shared = torch.cat(
             [
                 value_features(history, observation),
-                torch.full_like(gap, math.log(dim) / 3.0),
+                torch.full_like(gap[:, :1], math.log(dim) / 3.0),
                 gap.clamp_min(1e-6).log(),
                 size.clamp_min(1e-6).log() / 5.0,
                 pooled,
@@ -186,23 +210,31 @@ class UniversalAgent(nn.Module):
         hidden = leave.sigmoid() * cell.tanh()
 
         pooled = hidden.mean(1)
-        drift, gate = self.head(
-            torch.cat([hidden, pooled.unsqueeze(1).expand_as(hidden)], -1)
-        ).unbind(-1)
-        mixed, step, spread = self.common(pooled).split_with_sizes([self.heads, 1, 1], -1)
-        offset = drift * flip + (mixed.unsqueeze(1) @ unit).squeeze(1)
-        gate = (gate + spread.exp() * noise.logit()).sigmoid()
-        x = clamp_to_cube(best + (step + _FIRST_STEP).exp() * offset + gate * away)
+        drift = self.head(torch.cat([hidden, pooled.unsqueeze(1).expand_as(hidden)], -1))
+        common = self.common(pooled).view(batch, count, -1)
+        mixed, step, gate = common.split_with_sizes([self.heads, 1, 1], -1)
+        offset = drift.mT * flip.unsqueeze(1) + mixed @ unit
+        reach = (step + _FIRST_STEP).exp()
+        x = clamp_to_cube(best.unsqueeze(1) + reach * offset + gate.sigmoid() * away)
+        queries, rows = state.queries, state.row_stream
+        if self.acquisition is None:
+            proposals, x = Proposals(x, torch.zeros_like(x[..., 0])), x[:, 0]
+        else:
+            known = Known(history, evaluations, queries, unit)
+            proposals = Proposals(x, self.acquisition(pooled, known, x.detach()))
+            choice, rows = uniform(rows, count, best.dtype)
+            x = choose(proposals, choice)
         return x, UniversalState(
             hidden,
             cell,
             history,
             evaluations,
-            torch.cat([state.queries, x.detach().unsqueeze(1)], 1),
+            torch.cat([queries, x.detach().unsqueeze(1)], 1),
             state.code,
             flip,
             coordinates,
             rows,
+            proposals,
         )
 
     def _directions(
@@ -214,22 +246,22 @@ class UniversalAgent(nn.Module):
         query = nn.functional.linear(pooled, self.attend.weight[:, :hidden], self.attend.bias)
         key = nn.functional.linear(features, self.attend.weight[:, hidden:])
         logits, values = self.weigh((key + query.unsqueeze(1)).tanh()).chunk(2, -1)
-        logits = logits.masked_fill(evaluations.o.unsqueeze(-1) == 0, _FORGOTTEN)
+        logits = logits.masked_fill(evaluations.o.unsqueeze(-1) == 0, FORGOTTEN)
         direction = (logits.softmax(1) * values).mT @ difference
         return direction, direction.norm(dim=-1)
 
 
 def loneliest(points: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
-    """The point ``[B, d]`` farthest from all queries, and its distance ``[B, 1]`` per root of d.
+    """The points ``[B, P, d]`` farthest from all queries, and their distances ``[B, P]``.
 
     Args:
-        points: ``[B, n, d]``.
+        points: ``[B, P, n, d]``; each is chosen from n. The distances are per root of d.
         queries: ``[B, t, d]``; where there are none, the first point is as good as any.
     """
-    batch, _, dim = points.shape
+    batch, count, number, dim = points.shape
     if not queries.shape[1]:
-        return points[:, 0], points.new_ones(batch, 1)
-    distance = torch.cdist(points, queries).amin(-1)
-    gap, index = distance.max(1, keepdim=True)
-    point = points.gather(1, index.unsqueeze(-1).expand(-1, -1, dim)).squeeze(1)
+        return points[:, :, 0], points.new_ones(batch, count)
+    distance = torch.cdist(points.flatten(1, 2), queries).amin(-1).view(batch, count, number)
+    gap, index = distance.max(-1)
+    point = points.gather(2, index[:, :, None, None].expand(-1, -1, 1, dim)).squeeze(2)
     return point, gap / dim**0.5

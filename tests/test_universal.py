@@ -231,11 +231,12 @@ def test_a_step_changes_neither_its_state_nor_the_network(kind):
 
 
 def test_every_step_draws_new_random_numbers(kind):
-    """Of every coordinate and of every row."""
+    """Of every coordinate and, where there is a choice among proposals, of every row."""
     agent = make(kind)
     _, state, observation = converse(agent, rugged, *start(agent, 3, 2), 3)
     _, following = agent.step(state, observation)
-    for name in ("coordinate_stream", "row_stream"):
+    chooses = kind == "universal"
+    for name in ("coordinate_stream", *["row_stream"] * chooses):
         before, after = (getattr(proposer(s), name) for s in (state, following))
         assert torch.equal(after.key, before.key)
         assert (after.counter > before.counter).all()
@@ -283,20 +284,22 @@ def test_attention_averages_over_the_evaluations_that_came_back():
 
 
 @pytest.mark.parametrize("number", [1, 7, 60])
-def test_the_loneliest_point_against_scipy(number, generator):
-    points, queries = (torch.rand(3, n, 2, dtype=DOUBLE, generator=generator) for n in (8, number))
-    point, gap = loneliest(points, queries)
+def test_the_loneliest_points_against_scipy(number, generator):
+    points = torch.rand(3, 4, 8, 2, dtype=DOUBLE, generator=generator)
+    queries = torch.rand(3, number, 2, dtype=DOUBLE, generator=generator)
+    found, gap = loneliest(points, queries)
     for row in range(3):
-        distance = cdist(points[row], queries[row]).min(1)
-        assert torch.equal(point[row], points[row, int(distance.argmax())])
-        assert gap[row].item() == pytest.approx(distance.max() / 2**0.5)
+        for proposal in range(4):
+            distance = cdist(points[row, proposal], queries[row]).min(1)
+            assert torch.equal(found[row, proposal], points[row, proposal, int(distance.argmax())])
+            assert gap[row, proposal].item() == pytest.approx(distance.max() / 2**0.5)
 
 
 def test_without_queries_the_first_point_is_as_good_as_any(generator):
-    points = torch.rand(3, 8, 2, dtype=DOUBLE, generator=generator)
-    point, gap = loneliest(points, points[:, :0])
-    assert torch.equal(point, points[:, 0])
-    assert gap.tolist() == [[1.0]] * 3
+    points = torch.rand(3, 4, 8, 2, dtype=DOUBLE, generator=generator)
+    found, gap = loneliest(points, points[:, 0, :0])
+    assert torch.equal(found, points[:, :, 0])
+    assert gap.tolist() == [[1.0] * 4] * 3
 
 
 def test_the_state_holds_the_queries_asked_for_without_a_graph(kind):
@@ -393,11 +396,19 @@ def smooth_problem(dim, budget):
     )
 
 
+def loss_of(run):
+    """A loss that averages over the choice among proposals, as EI does, where there is one."""
+    loss = run.value.sum()
+    if run.proposals is not None:
+        loss = loss + (run.proposals.log_weight.exp() * run.proposals.x.square().sum(-1)).sum()
+    return loss
+
+
 def test_gradients_reach_every_parameter(kind):
     """After four queries: an attention head has a direction only once two values came back."""
     agent = make(kind)
     run = play(agent, smooth_problem(2, 4), batch=12)
-    run.value.sum().backward()
+    loss_of(run).backward()
     for name, parameter in agent.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -406,19 +417,20 @@ def test_gradients_reach_every_parameter(kind):
 
 def test_gradients_stay_finite_over_sixty_queries(kind):
     agent = make(kind, dtype=torch.float32)
-    play(agent, smooth_problem(3, 60), batch=2).value.sum().backward()
+    loss_of(play(agent, smooth_problem(3, 60), batch=2)).backward()
     assert all(parameter.grad.isfinite().all() for parameter in agent.parameters())
 
 
 def test_gradients_stay_finite_while_all_values_are_equal(kind):
     agent = make(kind)
     state, observation = start(agent, 2, 2)
-    queries = []
+    loss = 0.0
     for _ in range(6):
         x, state = agent.step(state, observation)
         observation = Observation(x, 0.0 * x.sum(1) + 4.2, torch.ones(2))
-        queries.append(x)
-    torch.stack(queries).square().sum().backward()
+        chosen_from = getattr(state, "proposals", None)
+        loss = loss + x.square().sum() + (chosen_from.log_weight[0, 0] if chosen_from else 0.0)
+    loss.backward()
     assert all(parameter.grad.isfinite().all() for parameter in agent.parameters())
 
 

@@ -6,12 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bbo_envs.core import Observation
 from bbo_envs.errors import UnknownNameError
-from bbo_envs.functions.gp import Prediction, condition, expected_improvement, predict, prior
+from bbo_envs.functions.gp import expected_improvement, predict_along
 from bbo_envs.functions.kernels import Kernel
 from training.rollout import Trajectory
 
 Loss = Callable[[Trajectory], Tensor]
+
+# Those that need the posterior of the GP, and average over an agent's choice among proposals.
+OF_POSTERIOR = ("ei", "ei-equal", "ucb")
+
+# Below this, EI counts for less than its share; in units of the prior's standard deviation.
+_LEAST_IMPROVEMENT = 1e-5
 
 
 def summed(trajectory: Trajectory) -> Tensor:
@@ -85,21 +92,32 @@ def discounted_regret(
 
 
 def expected_improvement_loss(
-    trajectory: Trajectory, kernel: Kernel, noise: float, reference: float = 0.0
+    trajectory: Trajectory,
+    kernel: Kernel,
+    noise: float,
+    reference: float = 0.0,
+    equal_steps: bool = False,
 ) -> Tensor:
     """L_EI: minus the sum over t of EI(x_t | what came back before t) under the generating GP.
+
+    Where an agent chooses among proposals, EI is averaged over the choice, so that the gradient
+    reaches the probabilities as well as the points.
 
     Args:
         trajectory: A run on functions of the GP prior.
         kernel: The kernel that generates them.
         noise: The standard deviation of the noise in y.
         reference: What the first query improves on: the prior mean.
+        equal_steps: Divide the EI of each step by its mean over the batch, held constant. EI falls
+            a thousandfold in the course of a run, and the last steps are hardly heard without.
     """
-
-    def criterion(prediction: Prediction, best: Tensor) -> Tensor:
-        return -expected_improvement(prediction.mean, prediction.variance, best)
-
-    return _summed_criterion(trajectory, kernel, noise, criterion, reference)
+    best = _best_seen(trajectory.observation, reference).unsqueeze(-1)
+    improvement = _averaged(
+        trajectory, kernel, noise, lambda mean, var: expected_improvement(mean, var, best)
+    )
+    if equal_steps:
+        improvement = improvement / (improvement.detach().mean(0) + _LEAST_IMPROVEMENT)
+    return -improvement.sum(-1).to(trajectory.value.dtype)
 
 
 def confidence_bound_loss(
@@ -108,7 +126,8 @@ def confidence_bound_loss(
     """L_UCB: the sum over t of mean - kappa * deviation at x_t, given what came back before t.
 
     The GP-UCB loss that Chen et al. 2017, section 2.1, name beside EI and OI and found to do
-    worse. For minimisation the optimistic bound is the lower one (Srinivas et al. 2010).
+    worse. For minimisation the optimistic bound is the lower one (Srinivas et al. 2010). It is
+    averaged over the choice among proposals, as EI is.
 
     Args:
         trajectory: A run on functions of the GP prior.
@@ -116,28 +135,28 @@ def confidence_bound_loss(
         noise: The standard deviation of the noise in y.
         kappa: The weight of the deviation. *Inferred*: the paper publishes none.
     """
-
-    def criterion(prediction: Prediction, best: Tensor) -> Tensor:
-        # The floor keeps the gradient of the root finite where the posterior is certain.
-        return prediction.mean - kappa * prediction.variance.clamp_min(1e-18).sqrt()
-
-    return _summed_criterion(trajectory, kernel, noise, criterion)
+    # The floor keeps the gradient of the root finite where the posterior is certain.
+    bound = _averaged(
+        trajectory, kernel, noise, lambda mean, var: mean - kappa * var.clamp_min(1e-18).sqrt()
+    )
+    return bound.sum(-1).to(trajectory.value.dtype)
 
 
 def make_loss(name: str, functions: Any, noise: float = 0.0, optimum: Tensor | None = None) -> Loss:
     """Makes a loss for runs on a function distribution.
 
     Args:
-        name: ``"sum"``, ``"oi"`` (stop-gradient form), ``"oi-telescoped"``, ``"ei"``, ``"ucb"`` or
-            ``"regret"``.
-        functions: The distribution that the runs are on; EI and UCB need its kernel.
+        name: ``"sum"``, ``"oi"`` (stop-gradient form), ``"oi-telescoped"``, ``"ei"``,
+            ``"ei-equal"`` (EI with ``equal_steps``), ``"ucb"`` or ``"regret"``.
+        functions: The distribution that the runs are on; those of ``OF_POSTERIOR`` need its
+            kernel.
         noise: The standard deviation of the noise in y.
         optimum: The minima of the functions, for ``"regret"``; the prior mean stands in for them
             where they are not known, which changes no gradient.
 
     Raises:
         UnknownNameError: If no loss has this name.
-        ValueError: If EI or UCB is asked for on functions that are not GP samples.
+        ValueError: If one of ``OF_POSTERIOR`` is asked for on functions that are not GP samples.
     """
     reference = functions.prior_mean
     kernel: Any = getattr(functions, "kernel", None)
@@ -146,12 +165,13 @@ def make_loss(name: str, functions: Any, noise: float = 0.0, optimum: Tensor | N
         "oi": lambda run: observed_improvement(run, reference, stop_gradient=True),
         "oi-telescoped": lambda run: observed_improvement(run, reference, stop_gradient=False),
         "ei": lambda run: expected_improvement_loss(run, kernel, noise, reference),
+        "ei-equal": lambda run: expected_improvement_loss(run, kernel, noise, reference, True),
         "ucb": lambda run: confidence_bound_loss(run, kernel, noise),
         "regret": lambda run: discounted_regret(run, reference if optimum is None else optimum),
     }
     if name not in losses:
         raise UnknownNameError("loss", name, losses)
-    if name in ("ei", "ucb") and kernel is None:
+    if name in OF_POSTERIOR and kernel is None:
         raise ValueError(
             f"loss {name!r} needs the posterior of the generating GP, which "
             f"{type(functions).__name__} does not have; use 'oi' or 'sum'"
@@ -159,27 +179,32 @@ def make_loss(name: str, functions: Any, noise: float = 0.0, optimum: Tensor | N
     return losses[name]
 
 
-def _summed_criterion(
+def _averaged(
     trajectory: Trajectory,
     kernel: Kernel,
     noise: float,
-    criterion: Callable[[Prediction, Tensor], Tensor],
-    reference: float = 0.0,
+    criterion: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """Sums a criterion of the posterior at each query, and of the best y before it."""
-    seen_x, seen_y, seen_o = (part.double() for part in trajectory.observation)
-    queries = trajectory.x.double()
-    batch, budget, dim = queries.shape
-    gp = prior(batch, dim, queries.dtype, queries.device)
-    best = torch.full_like(queries[:, 0, 0], reference)
-    total = torch.zeros_like(best)
+    """A criterion ``[B, T]`` of the posterior at each query, averaged over what it could have been.
+
+    Args:
+        trajectory: The run.
+        kernel: The kernel that generates the functions.
+        noise: The standard deviation of the noise in y.
+        criterion: From posterior means and variances ``[B, T, P]`` to values of the same shape.
+    """
+    x, y, o = (part.double() for part in trajectory.observation)
+    proposals = trajectory.proposals
+    queries = trajectory.x.unsqueeze(2) if proposals is None else proposals.x
     # The jitter is larger than the sampler's: a loss needs a smooth gradient, not exact values.
     variance = max(noise**2, 1e-6)
-    for t in range(budget):
-        if bool(seen_o[:, t].all()):
-            gp = condition(
-                gp, predict(kernel, gp, seen_x[:, t]), seen_x[:, t], seen_y[:, t], variance
-            )
-            best = torch.minimum(best, seen_y[:, t])
-        total = total + criterion(predict(kernel, gp, queries[:, t]), best)
-    return total.to(trajectory.value.dtype)
+    values = criterion(*predict_along(kernel, (x, y, o), queries.double(), variance))
+    if proposals is None:
+        return values.squeeze(-1)
+    return (proposals.log_weight.double().exp() * values).sum(-1)
+
+
+def _best_seen(observation: Observation, reference: float) -> Tensor:
+    """The best y ``[B, T]`` that came back before each query; at first the reference."""
+    y = torch.where(observation.o > 0, observation.y.double(), reference)
+    return y.cummin(-1).values.clamp_max(reference)

@@ -1,11 +1,12 @@
 """The loop in which an optimiser meets a problem; training and the benchmark share it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from agents.acquisition import Proposals
 from agents.base import Agent
 from bbo_envs.core import Observation, map_tensors
 from bbo_envs.problem import Problem, ProblemState, StepInfo
@@ -19,12 +20,14 @@ class Step(NamedTuple):
         x: ``[B, d]`` what it proposed.
         info: What the problem made of it.
         state: The problem's state afterwards.
+        proposals: What the agent chose x from, if it says so.
     """
 
     observation: Observation
     x: Tensor
     info: StepInfo
     state: ProblemState
+    proposals: Proposals | None
 
 
 class Trajectory(NamedTuple):
@@ -34,11 +37,14 @@ class Trajectory(NamedTuple):
         x: ``[B, T, d]`` the queries, in the order asked.
         value: ``[B, T]`` their noise-free values.
         observation: What was seen before each query: x ``[B, T, d]``, y ``[B, T]``, o ``[B, T]``.
+        proposals: What each query was chosen from, where the agent chooses: x ``[B, T, P, d]``, and
+            the logarithms of the probabilities ``[B, T, P]``.
     """
 
     x: Tensor
     value: Tensor
     observation: Observation
+    proposals: Proposals | None = None
 
 
 def steps(
@@ -75,7 +81,7 @@ def steps(
         if max_query_gradient is not None and x.requires_grad:
             x.register_hook(_Clip(max_query_gradient))  # type: ignore[no-untyped-call]
         state, following, info = problem.step(state, x)
-        yield Step(observation, x, info, state)
+        yield Step(observation, x, info, state, getattr(agent_state, "proposals", None))
         if detach_feedback:
             following = following._replace(y=following.y.detach())
         observation = following
@@ -100,14 +106,17 @@ def unroll(
         torch.Size([3, 5])
     """
     run = list(steps(agent, problem, start, generator, **options))
-    observation = Observation(
-        *(torch.stack(parts, 1) for parts in zip(*(s.observation for s in run), strict=True))
-    )
+    chosen_from = [s.proposals for s in run if s.proposals is not None]
     return Trajectory(
         x=torch.stack([s.x for s in run], 1),
         value=torch.stack([s.info.value for s in run], 1),
-        observation=observation,
+        observation=Observation(*_stacked([s.observation for s in run])),
+        proposals=Proposals(*_stacked(chosen_from)) if chosen_from else None,
     )
+
+
+def _stacked(parts: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
+    return [torch.stack(tensors, 1) for tensors in zip(*parts, strict=True)]
 
 
 def detach(state: Any) -> Any:

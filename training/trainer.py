@@ -17,7 +17,7 @@ from training.checkpoint import CheckpointError, load_checkpoint, save_checkpoin
 from training.configs import TrainConfig
 from training.distributed import Processes
 from training.distribution import Drawn, Mixture
-from training.losses import make_loss
+from training.losses import OF_POSTERIOR, make_loss
 from training.rollout import detach, unroll
 from training.schedule import draw_horizon, horizon_at, learning_rate_at
 from training.score import MILESTONES
@@ -87,6 +87,13 @@ class Trainer:
         self.agent = make_network(
             config.network, _dim(config, self.mixture), config.network_arguments, self.generator
         ).to(device)
+        chosen_from = self.agent.architecture.get("proposals", 1)
+        if chosen_from > 1 and config.loss not in OF_POSTERIOR:
+            raise ValueError(
+                f"the loss {config.loss!r} does not teach the network {config.network!r} how to "
+                f"choose among its {chosen_from} proposals; use one of {', '.join(OF_POSTERIOR)}, "
+                'or network_arguments={"proposals": 1}'
+            )
         self.optimizer = torch.optim.Adam(self.agent.parameters(), lr=config.learning_rate)
 
     def step(self) -> dict[str, Any]:
