@@ -23,15 +23,16 @@ __all__ = [
     "trained_names",
 ]
 
-# The factory of each, imported when asked for, and the library that it needs.
+# The factory of each, imported when asked for, the library that it needs, and the extra with it.
 CLASSICAL = {
-    "random": ("agents.baselines.sampling:random_search", "torch"),
-    "sobol": ("agents.baselines.sampling:sobol", "torch"),
-    "tpe": ("agents.baselines.tpe:tpe", "optuna"),
-    "tpe-univariate": ("agents.baselines.tpe:tpe_univariate", "optuna"),
-    "cmaes": ("agents.baselines.cmaes:cmaes", "cma"),
-    "gp-ei": ("agents.baselines.gp_ei:gp_ei", "botorch"),
-    "gp-ei-known": ("agents.baselines.gp_ei:gp_ei_known", "botorch"),
+    "random": ("agents.baselines.sampling:random_search", "torch", "baselines"),
+    "sobol": ("agents.baselines.sampling:sobol", "torch", "baselines"),
+    "tpe": ("agents.baselines.tpe:tpe", "optuna", "baselines"),
+    "tpe-univariate": ("agents.baselines.tpe:tpe_univariate", "optuna", "baselines"),
+    "cmaes": ("agents.baselines.cmaes:cmaes", "cma", "baselines"),
+    "gp-ei": ("agents.baselines.gp_ei:gp_ei", "botorch", "baselines"),
+    "gp-ei-known": ("agents.baselines.gp_ei:gp_ei_known", "botorch", "baselines"),
+    "smac": ("agents.baselines.smac:smac", "smac", "smac"),
 }
 
 
@@ -57,8 +58,8 @@ def make_agent(name: str, problem: Problem) -> Agent:
         6
     """
     if name in CLASSICAL:
-        place, library = CLASSICAL[name]
-        require_extra(f"agent {name!r}", "baselines", library)
+        place, library, extra = CLASSICAL[name]
+        require_extra(f"agent {name!r}", extra, library)
         module, _, factory = place.partition(":")
         agent: Agent = getattr(importlib.import_module(module), factory)(problem)
         return agent

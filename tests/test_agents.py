@@ -1,5 +1,8 @@
 """Optimisers: proposals, adapters against the libraries themselves, features, invariance."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import optuna
 import pytest
@@ -99,6 +102,34 @@ def test_cmaes_is_the_librarys_own_loop():
         ys, _ = problem.functions.evaluate((), torch.tensor(np.array(xs)))
         strategy.tell(xs, ys.tolist())
     np.testing.assert_allclose(run.x[0].numpy(), expected[:30])
+
+
+def test_smac_is_the_librarys_own_loop():
+    """The same queries as SMAC's own ``optimize`` with the same seed."""
+    from ConfigSpace import ConfigurationSpace, Float
+    from smac import HyperparameterOptimizationFacade, Scenario
+
+    problem = make_problem("BBO-Branin-2d-v0", budget=16)
+    run = play(make_agent("smac", problem), problem)
+    generator = torch.Generator().manual_seed(0)
+    problem.reset(1, generator)
+    seed = torch.randint(2**31 - 1, (1,), generator=generator).item()
+    space, expected = ConfigurationSpace(seed=seed), []
+    space.add([Float("x0", (0.0, 1.0)), Float("x1", (0.0, 1.0))])
+
+    def objective(config, seed=0):
+        expected.append([config["x0"], config["x1"]])
+        x = torch.tensor(expected[-1:], dtype=torch.float64)
+        return problem.functions.evaluate((), x)[0].item()
+
+    with tempfile.TemporaryDirectory() as folder:
+        scenario = Scenario(
+            space, deterministic=True, n_trials=16, seed=seed, output_directory=Path(folder)
+        )
+        HyperparameterOptimizationFacade(
+            scenario, objective, logging_level=False, overwrite=True
+        ).optimize()
+    np.testing.assert_allclose(run.x[0].numpy(), expected)
 
 
 @pytest.mark.parametrize("name", ["tpe", "cmaes", "gp-ei"])
