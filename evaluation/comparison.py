@@ -1,7 +1,8 @@
-"""Networks beside their rivals on GP samples: the same functions for all, in one run.
+"""Networks beside their rivals, on what they were trained for and on what they were not.
 
-Run as ``python -m evaluation.comparison RESULTS`` (``make compare``). A network is told its budget,
-so each of its figures comes from a run of that budget; a rival has one run of the longest.
+Run as ``python -m evaluation.comparison RESULTS`` (``make compare``). All meet the same functions.
+A network is told its budget, so each of its figures comes from a run of that budget; a rival has
+one run of the longest.
 """
 
 import sys
@@ -9,19 +10,23 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from rich.progress import track
+from scipy import stats
 
 from agents import CLASSICAL, make_agent
 from bbo_envs.errors import MissingExtraError
 from bbo_envs.registration import make_problem
 from bbo_envs.seeds import agent_generator
-from bbo_envs.suites import FOURIER
+from bbo_envs.suites import FOURIER, TaskSpec, suite
+from evaluation.figures import describe
 from evaluation.markdown import table
 from evaluation.metrics import mean_and_interval
+from evaluation.run import evaluations_of
 from training.rollout import unroll
 from training.score import held_out, milestones
 
@@ -29,19 +34,24 @@ FILE = "comparison.parquet"
 RIVALS = ("random", "cmaes", "tpe", "tpe-univariate", "gp-ei", "gp-ei-known")
 ANY_DIMENSION = ("universal", "posterior-guided")
 FLAT = ("lstm-oi", "dnc-oi")
-FUNCTIONS = 128
+FUNCTIONS = 64
+# SMAC takes half a minute for a hundred queries.
+FEWER = {"smac": 12}
+
+
+_KEY = ["agent", "task", "arguments", "budget"]
 
 
 class Setting(NamedTuple):
     """What a group of optimisers is compared on.
 
     Attributes:
-        dim: The number of coordinates of the GP samples.
+        task: The task and its arguments.
         horizon: The longest budget.
         agents: Who takes part.
     """
 
-    dim: int
+    task: TaskSpec
     horizon: int
     agents: tuple[str, ...]
 
@@ -50,41 +60,60 @@ class Run(NamedTuple):
     """One optimiser on all functions of a setting, with one budget."""
 
     agent: str
-    dim: int
+    task: TaskSpec
     budget: int
     functions: int
 
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What tells it apart in the file."""
+        return self.agent, self.task.id, self.task.arguments_json, self.budget
+
+
+def _gp(dim: int) -> TaskSpec:
+    return TaskSpec("BBO-GP-v0", {**FOURIER, "dim": dim})
+
 
 _LOSSES = tuple(f"{kind}-{loss}" for kind in ("lstm", "dnc") for loss in ("sum", "oi", "ei"))
-SETTINGS = (
-    Setting(6, 100, (*_LOSSES, *ANY_DIMENSION, *RIVALS)),
-    *(Setting(d, 100, (*FLAT, *ANY_DIMENSION, *RIVALS)) for d in (1, 2, 3, 9)),
+ON_GP = (
+    Setting(_gp(6), 100, (*_LOSSES, *ANY_DIMENSION, *RIVALS, "smac")),
+    *(Setting(_gp(d), 100, (*FLAT, *ANY_DIMENSION, *RIVALS)) for d in (1, 2, 3, 9)),
     # Dimensions and a horizon that no network has seen in training.
-    *(Setting(d, 100, (*ANY_DIMENSION, "tpe", "tpe-univariate")) for d in (4, 12)),
-    Setting(6, 150, (*ANY_DIMENSION, "tpe", "tpe-univariate")),
+    *(Setting(_gp(d), 100, (*ANY_DIMENSION, "random", "tpe", "tpe-univariate")) for d in (4, 12)),
+    Setting(_gp(6), 150, (*ANY_DIMENSION, "random", "tpe", "tpe-univariate")),
 )
+# No network has seen any function like these.
+TRANSFER = tuple(
+    Setting(task, 100, (*ANY_DIMENSION, "random", "cmaes", "tpe", "tpe-univariate", "smac"))
+    for task in suite("paper")
+    if not task.id.startswith("BBO-GP") and "workers" not in task.arguments
+)
+SETTINGS = (*ON_GP, *TRANSFER)
 
 
 def runs(settings: Iterable[Setting], functions: int) -> list[Run]:
     """The runs that a comparison is made of, each once.
 
     Example:
-        >>> [run.budget for run in runs([Setting(2, 50, ("universal",))], 8)]
+        >>> setting = Setting(TaskSpec("BBO-Branin-2d-v0"), 50, ("universal",))
+        >>> [run.budget for run in runs([setting], 8)]
         [10, 25, 50]
     """
-    wanted = []
+    wanted = {}
     for setting in settings:
         for agent in setting.agents:
             budgets = (setting.horizon,) if agent in CLASSICAL else milestones(setting.horizon)
-            wanted += [Run(agent, setting.dim, budget, functions) for budget in budgets]
-    return list(dict.fromkeys(wanted))
+            for budget in budgets:
+                number = min(functions, FEWER.get(agent, functions))
+                run = Run(agent, setting.task, budget, number)
+                wanted[run.key] = run
+    return list(wanted.values())
 
 
 def play(run: Run) -> pd.DataFrame:
     """Plays a run: a row for each function and milestone, with the best value so far."""
     torch.set_num_threads(1)
-    arguments: dict[str, Any] = {**FOURIER, "dim": run.dim, "budget": run.budget}
-    problem = make_problem("BBO-GP-v0", **arguments)
+    problem = make_problem(run.task.id, budget=run.budget, **run.task.arguments)
     with torch.no_grad():
         start = held_out(problem, range(run.functions))
         played = unroll(make_agent(run.agent, problem), problem, start, agent_generator(0))
@@ -93,7 +122,8 @@ def play(run: Run) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "agent": run.agent,
-            "dim": run.dim,
+            "task": run.task.id,
+            "arguments": run.task.arguments_json,
             "budget": run.budget,
             "seed": [seed for seed in range(run.functions) for _ in marks],
             "t": marks * run.functions,
@@ -112,19 +142,15 @@ def compare(
 
     Args:
         settings: What to compare.
-        functions: Held-out functions of each dimension.
+        functions: Held-out functions of each task.
         folder: Where ``comparison.parquet`` goes.
         jobs: Processes.
     """
     path = folder / FILE
     folder.mkdir(parents=True, exist_ok=True)
     frame = pd.read_parquet(path) if path.exists() else pd.DataFrame()
-    done = (
-        set()
-        if frame.empty
-        else set(zip(frame["agent"], frame["dim"], frame["budget"], strict=True))
-    )
-    wanted = [run for run in runs(settings, functions) if tuple(run)[:3] not in done]
+    done = set() if frame.empty else set(frame.groupby(_KEY).groups)
+    wanted = [run for run in runs(settings, functions) if run.key not in done]
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         futures = {pool.submit(play, run): run for run in wanted}
         for future in track(as_completed(futures), "runs", total=len(futures)):
@@ -142,38 +168,74 @@ def markdown(frame: pd.DataFrame, settings: Sequence[Setting] = SETTINGS) -> str
     lines = []
     for setting in settings:
         marks = milestones(setting.horizon)
-        found = {agent: _bests(frame, agent, setting, marks) for agent in setting.agents}
-        shown = [agent for agent, bests in found.items() if bests]
-        if shown:
-            shown.sort(key=lambda agent: found[agent][-1][0])
-            headings = ["optimiser", *(f"@{t}" for t in marks)]
-            rows = [
-                [f"`{agent}`", *(f"{mean:.2f} ± {half:.2f}" for mean, half in found[agent])]
-                for agent in shown
-            ]
-            lines += [f"**d = {setting.dim}, {setting.horizon} evaluations**", ""]
-            lines += [table(headings, rows, "l" + "r" * len(marks)), ""]
+        found = {agent: _bests(frame, agent, setting) for agent in setting.agents}
+        shown = {agent: bests for agent, bests in found.items() if not bests.empty}
+        rows = []
+        for agent in sorted(shown, key=lambda agent: float(shown[agent][marks[-1]].mean())):
+            at = [mean_and_interval(shown[agent][t]) for t in marks]
+            cells = [f"{mean:.2f} ± {half:.2f}" for mean, half in at]
+            rows.append([f"`{agent}`", str(len(shown[agent])), *cells])
+        if rows:
+            headings = ["optimiser", "n", *(f"@{t}" for t in marks)]
+            lines += [f"**{describe(setting.task)}, {setting.horizon} evaluations**", ""]
+            lines += [table(headings, rows, "lr" + "r" * len(marks)), ""]
     return "\n".join(lines)
 
 
-def _bests(
-    frame: pd.DataFrame, agent: str, setting: Setting, marks: Sequence[int]
-) -> list[tuple[float, float]]:
-    """Mean and half width after each milestone; nothing for an agent that took no part."""
-    own = frame[(frame["agent"] == agent) & (frame["dim"] == setting.dim)]
-    bests = []
-    for t in marks:
-        budget = setting.horizon if agent in CLASSICAL else t
-        at = own[(own["t"] == t) & (own["budget"] == budget)]
-        if at.empty:
-            return []
-        bests.append(mean_and_interval(at["best"]))
-    return bests
+def ranks(frame: pd.DataFrame, settings: Sequence[Setting] = TRANSFER) -> str:
+    """A table of average ranks over tasks of one horizon: 1 is best, ties share their ranks.
+
+    Optimisers count that have played all tasks, and functions that all of them have played. The
+    interval of the average is that of the mean over functions on these tasks, not over tasks.
+    Nothing is returned where no optimiser has played them all.
+    """
+    marks = milestones(settings[0].horizon)
+    agents = [
+        agent
+        for agent in settings[0].agents
+        if not any(_bests(frame, agent, setting).empty for setting in settings)
+    ]
+    if not agents:
+        return ""
+    # [marks, agents, tasks] of means, and of the variances of these.
+    means, variances = np.zeros((2, len(marks), len(agents), len(settings)))
+    for column, setting in enumerate(settings):
+        bests = {agent: _bests(frame, agent, setting) for agent in agents}
+        for row, t in enumerate(marks):
+            both = pd.concat({a: own[t] for a, own in bests.items()}, axis=1, join="inner")
+            ranked = both.rank(axis=1).to_numpy()
+            means[row, :, column] = ranked.mean(0)
+            variances[row, :, column] = ranked.var(0, ddof=1) / len(ranked)
+    average = means.mean(2)
+    half = stats.norm.ppf(0.975) * np.sqrt(variances.sum(2)) / len(settings)
+    rows = [
+        [
+            f"`{agents[i]}`",
+            *(f"{average[t, i]:.2f} ± {half[t, i]:.2f}" for t in range(len(marks))),
+            *(f"{rank:.1f}" for rank in means[-1, i]),
+        ]
+        for i in average[-1].argsort()
+    ]
+    tasks = [s.task.id.removeprefix("BBO-").removesuffix("-v0") for s in settings]
+    headings = ["optimiser", *(f"@{t}" for t in marks), *(f"{t} @{marks[-1]}" for t in tasks)]
+    return table(headings, rows, "l" + "r" * (len(headings) - 1))
+
+
+def _bests(frame: pd.DataFrame, agent: str, setting: Setting) -> pd.DataFrame:
+    """The best values, a row per function and a column per milestone; empty where none played."""
+    own = evaluations_of(frame[frame["agent"] == agent], setting.task)
+    budget = setting.horizon if agent in CLASSICAL else own["t"]
+    marks = milestones(setting.horizon)
+    own = own[(own["budget"] == budget) & own["t"].isin(marks)]
+    bests: pd.DataFrame = own.pivot(index="seed", columns="t", values="best")
+    return bests if set(marks) <= set(bests.columns) else bests.iloc[:0]
 
 
 def main() -> None:
     """Compares, into the folder named on the command line."""
-    print(markdown(compare(folder=Path(*sys.argv[1:] or ["results"]))))
+    frame = compare(folder=Path(*sys.argv[1:] or ["results"]))
+    print(markdown(frame))
+    print(ranks(frame))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,9 @@ def rendered_networks(page: str) -> str:
     """The page about the networks with its tables made anew from cards and a comparison."""
     page = _replaced(page, "networks", cards.markdown())
     page = _replaced(page, "others", cards.others())
-    return _replaced(page, "comparison", comparison.markdown(pd.read_parquet(COMPARISON)))
+    frame = pd.read_parquet(COMPARISON)
+    page = _replaced(page, "comparison", comparison.markdown(frame))
+    return _replaced(page, "ranks", comparison.ranks(frame))
 
 
 def rendered_speed(page: str) -> str:

@@ -24,7 +24,8 @@ def describe(task: TaskSpec) -> str:
     functions = make_problem(task.id, **task.arguments).functions
     if hasattr(functions, "kernel"):
         kernel = functions.kernel
-        return f"{task.id} ({type(kernel).__name__} kernel, ℓ = {kernel.length_scale:g})"
+        dim = f"d = {task.arguments['dim']}, " if "dim" in task.arguments else ""
+        return f"{task.id} ({dim}{type(kernel).__name__} kernel, ℓ = {kernel.length_scale:.3g})"
     words = {"perturb": "perturbed", "rescaled": "rescaled"}
     variants = [word for name, word in words.items() if task.arguments.get(name)]
     return f"{task.id} ({', '.join(variants)})" if variants else task.id

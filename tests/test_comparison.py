@@ -1,33 +1,49 @@
 """Networks beside their rivals: who plays what, on which functions, and what is shown of it."""
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from agents import card, make_agent, trained_names
 from bbo_envs import make_problem
 from bbo_envs.seeds import agent_generator
-from bbo_envs.suites import FOURIER
+from bbo_envs.suites import FOURIER, TaskSpec
 from evaluation import cards, comparison
-from evaluation.comparison import Run, Setting, compare, markdown, play, runs
+from evaluation.comparison import Run, Setting, compare, markdown, play, ranks, runs
 from training.rollout import unroll
 from training.score import held_out
 
-SMALL = (Setting(2, 12, ("lstm-oi", "random")), Setting(2, 10, ("random",)))
+GP = TaskSpec("BBO-GP-2d-v0", FOURIER)
+BRANIN = TaskSpec("BBO-Branin-2d-v0", {"perturb": True})
+SMALL = (
+    Setting(GP, 12, ("lstm-oi", "random", "sobol")),
+    Setting(BRANIN, 12, ("lstm-oi", "random", "sobol")),
+)
+
+
+@pytest.fixture(scope="module")
+def frame(tmp_path_factory):
+    return compare(SMALL, 5, tmp_path_factory.mktemp("comparison"), jobs=1)
 
 
 def test_networks_are_told_each_budget_and_rivals_the_longest():
-    found = runs(SMALL, 3)
-    assert found == [
-        Run("lstm-oi", 2, 10, 3),
-        Run("lstm-oi", 2, 12, 3),
-        Run("random", 2, 12, 3),
-        Run("random", 2, 10, 3),
+    settings = (Setting(GP, 12, ("lstm-oi", "random")), Setting(GP, 10, ("lstm-oi", "random")))
+    assert runs(settings, 3) == [
+        Run("lstm-oi", GP, 10, 3),
+        Run("lstm-oi", GP, 12, 3),
+        Run("random", GP, 12, 3),
+        Run("random", GP, 10, 3),
     ]
-    assert len(set(runs(comparison.SETTINGS, 8))) == len(runs(comparison.SETTINGS, 8))
+
+
+def test_a_slow_rival_plays_the_first_functions_only():
+    found = runs([Setting(GP, 10, ("smac", "random"))], 64)
+    assert [(run.agent, run.functions) for run in found] == [("smac", 12), ("random", 64)]
 
 
 def test_a_run_is_the_unroll_on_the_held_out_functions():
-    frame = play(Run("lstm-oi", 2, 12, 3))
+    frame = play(Run("lstm-oi", GP, 12, 3))
     problem = make_problem("BBO-GP-2d-v0", budget=12, **FOURIER)
     agent = make_agent("lstm-oi", problem)
     run = unroll(agent, problem, held_out(problem, range(3)), agent_generator(0))
@@ -37,27 +53,73 @@ def test_a_run_is_the_unroll_on_the_held_out_functions():
 
 
 def test_a_comparison_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
-    first = compare(SMALL[1:], 3, tmp_path, jobs=1)
-    both = compare(SMALL, 3, tmp_path, jobs=1)
+    first = compare([Setting(GP, 10, ("random",))], 3, tmp_path, jobs=1)
+    both = compare([Setting(GP, 10, ("random", "sobol"))], 3, tmp_path, jobs=1)
     pd.testing.assert_frame_equal(both.iloc[: len(first)], first)
-    monkeypatch.setattr(comparison, "runs", lambda *_: [Run("random", 2, 12, 3)])
-    assert len(compare(SMALL, 3, tmp_path, jobs=1)) == len(both)
+    assert set(both["agent"]) == {"random", "sobol"}
+    monkeypatch.setattr(comparison, "ProcessPoolExecutor", lambda *_: pytest.fail("played again"))
+    with pytest.raises(pytest.fail.Exception, match="played again"):
+        compare([Setting(GP, 10, ("random",))], 3, tmp_path / "another", jobs=1)
 
 
-def test_the_table_shows_each_figure_from_its_own_run(tmp_path):
-    frame = compare(SMALL, 3, tmp_path, jobs=1)
+def test_what_has_been_played_is_not_played_again(tmp_path):
+    setting = [Setting(GP, 10, ("random",))]
+    first = compare(setting, 3, tmp_path, jobs=1)
+    pd.testing.assert_frame_equal(compare(setting, 3, tmp_path, jobs=1), first)
+
+
+def test_the_table_shows_each_figure_from_its_own_run(frame):
     text = markdown(frame, SMALL[:1])
     row = next(line for line in text.splitlines() if "`lstm-oi`" in line)
     for t in (10, 12):
-        own = frame[(frame["agent"] == "lstm-oi") & (frame["budget"] == t) & (frame["t"] == t)][
-            "best"
-        ]
+        own = frame[
+            (frame["agent"] == "lstm-oi")
+            & (frame["task"] == GP.id)
+            & (frame["budget"] == t)
+            & (frame["t"] == t)
+        ]["best"]
         assert f"{own.mean():.2f} ±" in row
     assert "`random`" in text
 
 
+def test_ranks_against_scipy(frame):
+    """The average over both tasks of the mean rank over five functions, and its interval."""
+    expected = {}
+    for t in (10, 12):
+        means, variances = [], []
+        for setting in SMALL:
+            own = frame[(frame["task"] == setting.task.id) & (frame["t"] == t)]
+            columns = [
+                own[(own["agent"] == agent) & (own["budget"] == (t if agent == "lstm-oi" else 12))]
+                .sort_values("seed")["best"]
+                .to_numpy()
+                for agent in setting.agents
+            ]
+            ranked = stats.rankdata(np.stack(columns, 1), axis=1)
+            means.append(ranked.mean(0))
+            variances.append(stats.sem(ranked, axis=0) ** 2)
+        half = 1.959964 * np.sqrt(np.sum(variances, 0)) / 2
+        for agent, mean, width in zip(SMALL[0].agents, np.mean(means, 0), half, strict=True):
+            expected[agent, t] = f"{mean:.2f} ± {width:.2f}"
+    lines = ranks(frame, SMALL).splitlines()[2:]
+    found = {line.split("`")[1]: line.split(" | ") for line in lines}
+    for (agent, t), cell in expected.items():
+        assert found[agent][1 if t == 10 else 2] == cell
+    last = [float(cells[2].split()[0]) for cells in found.values()]
+    assert last == sorted(last)
+
+
+def test_functions_that_one_optimiser_has_not_played_do_not_count(frame):
+    """As where a slow rival plays fewer: ranks among two of the five functions alone."""
+    fewer = frame[(frame["agent"] != "sobol") | (frame["seed"] < 2)]
+    common = frame[frame["seed"] < 2]
+    assert ranks(fewer, SMALL) == ranks(common, SMALL)
+    assert ranks(fewer, SMALL) != ranks(frame, SMALL)
+
+
 def test_an_optimiser_that_cannot_play_is_left_out_with_a_line(tmp_path, capsys):
-    frame = compare([Setting(4, 10, ("lstm-oi", "random"))], 2, tmp_path, jobs=1)
+    task = TaskSpec("BBO-GP-v0", {"dim": 4})
+    frame = compare([Setting(task, 10, ("lstm-oi", "random"))], 2, tmp_path, jobs=1)
     assert set(frame["agent"]) == {"random"}
     assert "no 'lstm-oi' network for d = 4" in capsys.readouterr().out
 

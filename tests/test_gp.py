@@ -14,6 +14,7 @@ from bbo_envs.functions.gp import (
     expected_improvement,
     posterior,
     predict,
+    predict_along,
     prior,
 )
 from bbo_envs.functions.kernels import RBF, Matern52, make_kernel
@@ -162,6 +163,25 @@ def test_posterior_equals_a_direct_solve(kernel, noise, generator):
         prediction = predict(kernel, gp, at)
         torch.testing.assert_close(prediction.mean, mean, rtol=1e-8, atol=1e-8)
         torch.testing.assert_close(prediction.variance, variance, rtol=1e-8, atol=1e-8)
+
+
+def test_predictions_along_a_run_equal_direct_solves(generator):
+    """Rows differ in what has come back; every step is solved anew from that alone."""
+    kernel, noise, steps = RBF(0.4), 0.05, 6
+    x, queries = torch.rand(2, 2, steps, 3, dtype=torch.float64, generator=generator)
+    queries = torch.stack([queries, 1.0 - queries], 2)
+    y = torch.randn(2, steps, dtype=torch.float64, generator=generator)
+    o = torch.tensor([[0, 1, 1, 0, 1, 1], [0, 0, 1, 1, 1, 0]], dtype=torch.float64)
+    mean, variance = predict_along(kernel, (x, y, o), queries, noise)
+    for row in range(2):
+        for t in range(steps):
+            back = o[row, : t + 1].bool()
+            seen, values = x[row, : t + 1][back], y[row, : t + 1][back]
+            gram = kernel(seen, seen) + noise * torch.eye(len(seen)).double()
+            cross = kernel(queries[row, t], seen)
+            solved = torch.linalg.solve(gram, torch.cat([values.unsqueeze(1), cross.T], 1))
+            torch.testing.assert_close(mean[row, t], cross @ solved[:, 0])
+            torch.testing.assert_close(variance[row, t], 1.0 - (cross @ solved[:, 1:]).diagonal())
 
 
 def test_posterior_is_differentiable(generator):

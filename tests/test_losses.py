@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
+from agents.acquisition import Proposals
 from agents.recurrent import LSTMAgent
 from bbo_envs import Observation, UnknownNameError, make_problem
 from bbo_envs.functions.kernels import RBF
@@ -98,6 +99,81 @@ def test_ei_loss_against_a_direct_computation():
         expected += (best - mean) * stats.norm.cdf(z) + deviation * stats.norm.pdf(z)
     loss = expected_improvement_loss(run, kernel, noise)
     assert loss.item() == pytest.approx(-expected, rel=1e-9)
+
+
+def choices_of(run, kernel, noise):
+    """The three queries, each chosen from itself and two others; and EI of each by itself."""
+    generator = torch.Generator().manual_seed(5)
+    others = torch.rand(1, 3, 2, run.x.shape[-1], dtype=torch.float64, generator=generator)
+    points = torch.cat([run.x.unsqueeze(2), others], 2)
+    logits = torch.randn(1, 3, 3, dtype=torch.float64, generator=generator, requires_grad=True)
+    improvement = torch.stack(
+        [
+            torch.stack(
+                [
+                    -expected_improvement_loss(with_query(run, t, points[:, t, p]), kernel, noise)
+                    + expected_improvement_loss(with_query(run, t, far(run)), kernel, noise)
+                    for p in range(3)
+                ],
+                -1,
+            )
+            for t in range(3)
+        ],
+        1,
+    )
+    return Proposals(points, logits.log_softmax(-1)), logits, improvement
+
+
+def with_query(run, t, x):
+    """The run with another query at step t, of which nothing else knows."""
+    return run._replace(x=torch.cat([run.x[:, :t], x.unsqueeze(1), run.x[:, t + 1 :]], 1))
+
+
+def far(run):
+    return torch.full_like(run.x[:, 0], 0.1)
+
+
+def test_ei_is_averaged_over_the_choice_among_proposals():
+    """Against EI of every proposal queried for sure; up to a constant, that of ``far``."""
+    run, kernel, noise, _ = three_queries()
+    proposals, logits, improvement = choices_of(run, kernel, noise)
+    weights = logits.softmax(-1)
+    everywhere = run._replace(x=far(run).unsqueeze(1).expand_as(run.x))
+    constant = -expected_improvement_loss(everywhere, kernel, noise)
+    expected = -((weights * improvement).sum() + constant)
+    found = expected_improvement_loss(run._replace(proposals=proposals), kernel, noise)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-9)
+    gradients = [torch.autograd.grad(loss.sum(), logits)[0] for loss in (found, expected)]
+    assert gradients[0].abs().max() > 1e-3
+    torch.testing.assert_close(*gradients)
+
+
+def test_with_equal_steps_every_step_weighs_the_same_in_the_batch():
+    """The gradient is that of the sum over steps of the logarithm of the batch's mean EI."""
+    problem = make_problem("BBO-GP-2d-v0", budget=6, sampler="fourier")
+    start = problem.reset(8, torch.Generator().manual_seed(0))
+    agent = LSTMAgent(2, hidden=8, generator=torch.Generator().manual_seed(0)).double()
+    run = unroll(agent, problem, start, torch.Generator().manual_seed(0))
+    run = run._replace(x=run.x.detach().requires_grad_())
+    kernel = problem.functions.kernel
+    equal = expected_improvement_loss(run, kernel, 0.0, equal_steps=True)
+    assert equal.mean().item() == pytest.approx(-6.0, rel=0.05)  # EI is far above the floor
+    plain = expected_improvement_loss(run, kernel, 0.0)
+    (gradient,) = torch.autograd.grad(equal.mean(), run.x, retain_graph=True)
+    (reference,) = torch.autograd.grad(plain.mean(), run.x)
+    for t in range(1, 6):  # at first EI is the same everywhere
+        step = expected_improvement_loss(first(run, t), kernel, 0.0)
+        step = step - expected_improvement_loss(first(run, t + 1), kernel, 0.0)
+        torch.testing.assert_close(gradient[:, t], reference[:, t] / (step.mean() + 1e-5))
+
+
+def first(run, number):
+    """The first queries of a run."""
+    return Trajectory(
+        run.x[:, :number],
+        run.value[:, :number],
+        Observation(*(p[:, :number] for p in run.observation)),
+    )
 
 
 @pytest.mark.parametrize("kappa", [0.0, 2.0])
