@@ -38,7 +38,9 @@ def recomputed():
 
 
 def test_the_networks_of_the_issue_ship():
-    assert {"lstm-oi-6d", "lstm-oi-2d"} <= set(trained_names())
+    flat = {f"{kind}-{loss}-6d" for kind in ("lstm", "dnc") for loss in ("sum", "oi", "ei")}
+    flat |= {f"{kind}-oi-{dim}d" for kind in ("lstm", "dnc") for dim in (1, 2, 3, 9)}
+    assert flat | {"universal", "posterior-guided"} == set(trained_names())
 
 
 @pytest.mark.parametrize("name", trained_names())
