@@ -114,7 +114,7 @@ class UniversalAgent(nn.Module):
         hidden: int = 64,
         heads: int = 6,
         width: int = 16,
-        proposals: int = 8,
+        proposals: int = 16,
         points: int = 4,
         generator: torch.Generator | None = None,
     ) -> None:

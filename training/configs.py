@@ -45,8 +45,8 @@ class TrainConfig:
         default_factory=lambda: {"hidden": 128}
     )
     """Arguments of its class, beside the dimension."""
-    loss: Literal["sum", "oi", "oi-telescoped", "ei", "ei-equal", "ucb", "regret"] = "oi"
-    """The loss; 'oi' is its stop-gradient form, 'ei-equal' gives every step equal weight."""
+    loss: Literal["sum", "oi", "oi-telescoped", "ei", "ei-balanced", "ucb", "regret"] = "oi"
+    """The loss; 'oi' is its stop-gradient form, 'ei-balanced' raises the weight of late steps."""
     iterations: int = 20_000
     """Steps of Adam."""
     batch: int = 128
@@ -173,7 +173,7 @@ PRESETS: dict[str, TrainConfig] = {
     "lstm-oi-2d": TrainConfig(task="BBO-GP-2d-v0", iterations=9_000),
     # The EI loss keeps it exploring in few dimensions, where OI teaches it to stop; it needs the
     # posterior of the functions, hence no warped values.
-    "universal": _any_dimension("universal", loss="ei-equal", iterations=5_000, batch=96),
+    "universal": _any_dimension("universal", loss="ei-balanced", iterations=2_000, batch=96),
     "posterior-guided": _any_dimension(
         "posterior-guided", mixture=_WARPED, iterations=1_500, batch=64, horizon=50
     ),

@@ -15,7 +15,7 @@ from training.rollout import Trajectory
 Loss = Callable[[Trajectory], Tensor]
 
 # Those that need the posterior of the GP, and average over an agent's choice among proposals.
-OF_POSTERIOR = ("ei", "ei-equal", "ucb")
+OF_POSTERIOR = ("ei", "ei-balanced", "ucb")
 
 # Below this, EI counts for less than its share; in units of the prior's standard deviation.
 _LEAST_IMPROVEMENT = 1e-5
@@ -96,7 +96,7 @@ def expected_improvement_loss(
     kernel: Kernel,
     noise: float,
     reference: float = 0.0,
-    equal_steps: bool = False,
+    balanced: bool = False,
 ) -> Tensor:
     """L_EI: minus the sum over t of EI(x_t | what came back before t) under the generating GP.
 
@@ -108,15 +108,16 @@ def expected_improvement_loss(
         kernel: The kernel that generates them.
         noise: The standard deviation of the noise in y.
         reference: What the first query improves on: the prior mean.
-        equal_steps: Divide the EI of each step by its mean over the batch, held constant. EI falls
-            a thousandfold in the course of a run, and the last steps are hardly heard without.
+        balanced: Divide the EI of each step by the root of its mean over the batch, held constant.
+            EI falls a thousandfold in the course of a run, and the last steps are hardly heard
+            without; with equal weights for all, the first are not.
     """
     best = _best_seen(trajectory.observation, reference).unsqueeze(-1)
     improvement = _averaged(
         trajectory, kernel, noise, lambda mean, var: expected_improvement(mean, var, best)
     )
-    if equal_steps:
-        improvement = improvement / (improvement.detach().mean(0) + _LEAST_IMPROVEMENT)
+    if balanced:
+        improvement = improvement / (improvement.detach().mean(0) + _LEAST_IMPROVEMENT).sqrt()
     return -improvement.sum(-1).to(trajectory.value.dtype)
 
 
@@ -147,7 +148,7 @@ def make_loss(name: str, functions: Any, noise: float = 0.0, optimum: Tensor | N
 
     Args:
         name: ``"sum"``, ``"oi"`` (stop-gradient form), ``"oi-telescoped"``, ``"ei"``,
-            ``"ei-equal"`` (EI with ``equal_steps``), ``"ucb"`` or ``"regret"``.
+            ``"ei-balanced"`` (EI with ``balanced``), ``"ucb"`` or ``"regret"``.
         functions: The distribution that the runs are on; those of ``OF_POSTERIOR`` need its
             kernel.
         noise: The standard deviation of the noise in y.
@@ -165,7 +166,7 @@ def make_loss(name: str, functions: Any, noise: float = 0.0, optimum: Tensor | N
         "oi": lambda run: observed_improvement(run, reference, stop_gradient=True),
         "oi-telescoped": lambda run: observed_improvement(run, reference, stop_gradient=False),
         "ei": lambda run: expected_improvement_loss(run, kernel, noise, reference),
-        "ei-equal": lambda run: expected_improvement_loss(run, kernel, noise, reference, True),
+        "ei-balanced": lambda run: expected_improvement_loss(run, kernel, noise, reference, True),
         "ucb": lambda run: confidence_bound_loss(run, kernel, noise),
         "regret": lambda run: discounted_regret(run, reference if optimum is None else optimum),
     }
