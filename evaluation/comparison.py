@@ -31,12 +31,12 @@ from training.rollout import unroll
 from training.score import held_out, milestones
 
 FILE = "comparison.parquet"
-RIVALS = ("random", "cmaes", "tpe", "tpe-univariate", "gp-ei", "gp-ei-known")
+RIVALS = ("random", "cmaes", "tpe", "gp-ei", "gp-ei-known")
 ANY_DIMENSION = ("universal", "posterior-guided")
 FLAT = ("lstm-oi", "dnc-oi")
 FUNCTIONS = 64
 # SMAC takes half a minute for a hundred queries.
-FEWER = {"smac": 12}
+FEWER = {"smac": 6}
 
 
 _KEY = ["agent", "task", "arguments", "budget"]
@@ -76,15 +76,15 @@ def _gp(dim: int) -> TaskSpec:
 
 _LOSSES = tuple(f"{kind}-{loss}" for kind in ("lstm", "dnc") for loss in ("sum", "oi", "ei"))
 ON_GP = (
-    Setting(_gp(6), 100, (*_LOSSES, *ANY_DIMENSION, *RIVALS, "smac")),
+    Setting(_gp(6), 100, (*_LOSSES, *ANY_DIMENSION, *RIVALS, "tpe-univariate", "smac")),
     *(Setting(_gp(d), 100, (*FLAT, *ANY_DIMENSION, *RIVALS)) for d in (1, 2, 3, 9)),
     # Dimensions and a horizon that no network has seen in training.
-    *(Setting(_gp(d), 100, (*ANY_DIMENSION, "random", "tpe", "tpe-univariate")) for d in (4, 12)),
-    Setting(_gp(6), 150, (*ANY_DIMENSION, "random", "tpe", "tpe-univariate")),
+    *(Setting(_gp(d), 100, (*ANY_DIMENSION, "random", "tpe")) for d in (4, 12)),
+    Setting(_gp(6), 150, (*ANY_DIMENSION, "random", "tpe")),
 )
 # No network has seen any function like these.
 TRANSFER = tuple(
-    Setting(task, 100, (*ANY_DIMENSION, "random", "cmaes", "tpe", "tpe-univariate", "smac"))
+    Setting(task, 100, (*ANY_DIMENSION, "random", "cmaes", "tpe", "smac"))
     for task in suite("paper")
     if not task.id.startswith("BBO-GP") and "workers" not in task.arguments
 )

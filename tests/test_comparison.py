@@ -39,7 +39,7 @@ def test_networks_are_told_each_budget_and_rivals_the_longest():
 
 def test_a_slow_rival_plays_the_first_functions_only():
     found = runs([Setting(GP, 10, ("smac", "random"))], 64)
-    assert [(run.agent, run.functions) for run in found] == [("smac", 12), ("random", 64)]
+    assert [(run.agent, run.functions) for run in found] == [("smac", 6), ("random", 64)]
 
 
 def test_a_run_is_the_unroll_on_the_held_out_functions():
