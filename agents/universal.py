@@ -177,65 +177,64 @@ class UniversalAgent(nn.Module):
         """The next query ``[B, d]``, in the network's dtype."""
         history = update(state.history, observation)
         evaluations = record(state.evaluations, observation)
-        best, flip = history.best_x, state.flip
+        best, queries = history.best_x, state.queries
         batch, dim = best.shape
-        count = self.proposals
-        draws, coordinates = uniform(state.coordinate_stream, count * self.points, best.dtype)
-        draws = draws.view(batch, dim, count, self.points).permute(0, 2, 3, 1)
-        point, gap = loneliest(draws, state.queries)
+        number = self.proposals * self.points
+        draws, coordinates = uniform(state.coordinate_stream, number, best.dtype)
+        draws = draws.view(batch, dim, self.proposals, self.points).permute(0, 2, 3, 1)
+        point, gap = loneliest(draws, queries)
         away = point - best.unsqueeze(1)
-        asked = state.queries[:, -1] if state.queries.shape[1] else best
-        last = torch.where(observation.o.unsqueeze(-1) > 0, observation.x.to(best), best)
-
-        pooled = state.hidden.mean(1)
-        direction, size = self._directions(pooled, history, evaluations)
+        direction, size = self._directions(state.hidden.mean(1), history, evaluations)
         unit = direction / size.unsqueeze(-1).clamp_min(1e-6)
-        # [B, d, ...]: what each coordinate sees, in its own direction of the axis.
-        own = torch.stack([best - 0.5, last - 0.5, last - best, asked - best], -1)
-        own = torch.cat([own, away.mT, direction.mT, unit.mT], -1) * flip.unsqueeze(-1)
-        shared = torch.cat(
-            [
-                value_features(history, observation),
-                torch.full_like(gap[:, :1], math.log(dim) / 3.0),
-                gap.clamp_min(1e-6).log(),
-                size.clamp_min(1e-6).log() / 5.0,
-                pooled,
-            ],
-            -1,
-        )
-        signal = torch.cat([own, state.code, state.hidden], -1)
-        gates = self.own(signal) + self.shared(shared).unsqueeze(1)
-        enter, keep, new, leave = gates.chunk(4, -1)
-        cell = keep.sigmoid() * state.cell + enter.sigmoid() * new.tanh()
-        hidden = leave.sigmoid() * cell.tanh()
 
-        pooled = hidden.mean(1)
-        drift = self.head(torch.cat([hidden, pooled.unsqueeze(1).expand_as(hidden)], -1))
-        common = self.common(pooled).view(batch, count, -1)
-        mixed, step, gate = common.split_with_sizes([self.heads, 1, 1], -1)
-        offset = drift.mT * flip.unsqueeze(1) + mixed @ unit
-        reach = (step + _FIRST_STEP).exp()
-        x = clamp_to_cube(best.unsqueeze(1) + reach * offset + gate.sigmoid() * away)
-        queries, rows = state.queries, state.row_stream
+        ways = torch.cat([away, direction, unit], 1)
+        own = _own_features(state, observation, best, ways)
+        sizes = torch.cat([gap.clamp_min(1e-6).log(), size.clamp_min(1e-6).log() / 5.0], -1)
+        hidden, cell = self._recur(state, own, value_features(history, observation), sizes)
+        x = self._propose(hidden, best, state.flip, unit, away)
+
+        rows = state.row_stream
         if self.acquisition is None:
             proposals, x = Proposals(x, torch.zeros_like(x[..., 0])), x[:, 0]
         else:
             known = Known(history, evaluations, queries, unit)
-            proposals = Proposals(x, self.acquisition(pooled, known, x.detach()))
-            choice, rows = uniform(rows, count, best.dtype)
+            proposals = Proposals(x, self.acquisition(hidden.mean(1), known, x.detach()))
+            choice, rows = uniform(rows, self.proposals, best.dtype)
             x = choose(proposals, choice)
-        return x, UniversalState(
-            hidden,
-            cell,
-            history,
-            evaluations,
-            torch.cat([queries, x.detach().unsqueeze(1)], 1),
-            state.code,
-            flip,
-            coordinates,
-            rows,
-            proposals,
+        return x, state._replace(
+            hidden=hidden,
+            cell=cell,
+            history=history,
+            evaluations=evaluations,
+            queries=torch.cat([queries, x.detach().unsqueeze(1)], 1),
+            coordinate_stream=coordinates,
+            row_stream=rows,
+            proposals=proposals,
         )
+
+    def _recur(
+        self, state: UniversalState, own: Tensor, values: Tensor, sizes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The step of the LSTM: its hidden state and its cell, ``[B, d, hidden]`` each."""
+        dim = torch.full_like(values[:, :1], math.log(own.shape[1]) / 3.0)
+        shared = torch.cat([values, dim, sizes, state.hidden.mean(1)], -1)
+        signal = torch.cat([own, state.code, state.hidden], -1)
+        gates = self.own(signal) + self.shared(shared).unsqueeze(1)
+        enter, keep, new, leave = gates.chunk(4, -1)
+        cell = keep.sigmoid() * state.cell + enter.sigmoid() * new.tanh()
+        return leave.sigmoid() * cell.tanh(), cell
+
+    def _propose(
+        self, hidden: Tensor, best: Tensor, flip: Tensor, unit: Tensor, away: Tensor
+    ) -> Tensor:
+        """The proposals ``[B, P, d]``: from the incumbent by an offset, and towards a far point."""
+        pooled = hidden.mean(1)
+        drift = self.head(torch.cat([hidden, pooled.unsqueeze(1).expand_as(hidden)], -1))
+        common = self.common(pooled).view(len(best), self.proposals, -1)
+        mixed, step, gate = common.split_with_sizes([self.heads, 1, 1], -1)
+        offset = drift.mT * flip.unsqueeze(1) + mixed @ unit
+        reach = (step + _FIRST_STEP).exp()
+        return clamp_to_cube(best.unsqueeze(1) + reach * offset + gate.sigmoid() * away)
 
     def _directions(
         self, pooled: Tensor, history: History, evaluations: Evaluations
@@ -249,6 +248,20 @@ class UniversalAgent(nn.Module):
         logits = logits.masked_fill(evaluations.o.unsqueeze(-1) == 0, FORGOTTEN)
         direction = (logits.softmax(1) * values).mT @ difference
         return direction, direction.norm(dim=-1)
+
+
+def _own_features(
+    state: UniversalState, observation: Observation, best: Tensor, ways: Tensor
+) -> Tensor:
+    """What each coordinate sees, ``[B, d, ...]``, in its own direction of the axis.
+
+    They are the incumbent and the last point that came back, against the centre; that point and the
+    last query against the incumbent; and the coordinates of some vectors ``[B, n, d]``.
+    """
+    last = torch.where(observation.o.unsqueeze(-1) > 0, observation.x.to(best), best)
+    asked = state.queries[:, -1] if state.queries.shape[1] else best
+    own = torch.stack([best - 0.5, last - 0.5, last - best, asked - best], -1)
+    return torch.cat([own, ways.mT], -1) * state.flip.unsqueeze(-1)
 
 
 def loneliest(points: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
