@@ -21,6 +21,7 @@ from training import command, trainer
 from training.bptt import CHECKPOINT, LOG, train
 from training.checkpoint import CheckpointError
 from training.configs import PRESETS, TrainConfig
+from training.losses import OF_POSTERIOR
 from training.schedule import draw_horizon
 from training.score import score
 from training.trainer import DivergedError, Trainer, draw_seeds
@@ -378,11 +379,30 @@ def test_mistakes_in_a_configuration_show_before_training(change, message):
         ({"task": "BBO-GP-v0", "mixture": {"dim": [2, 3]}}, ValueError, r"fixed.*has \[2, 3\]"),
         ({"loss": "ei", "mixture": {"transforms": [[], ["flip"]]}}, ValueError, "generating GP"),
         ({"task": "BBO-HPO-SVM-3d-v0", "task_arguments": {}}, ValueError, "passes no gradients"),
+        ({"network": "universal", "network_arguments": {}}, ValueError, "among its 16 proposals"),
     ],
 )
 def test_what_cannot_be_trained_shows_before_training(change, error, message):
     with pytest.raises(error, match=message):
         Trainer(dataclasses.replace(SMALL, **change))
+
+
+@pytest.mark.parametrize("loss", OF_POSTERIOR)
+def test_losses_of_the_posterior_teach_the_choice_among_proposals(loss):
+    config = dataclasses.replace(SMALL, network="universal", network_arguments={}, loss=loss)
+    run = Trainer(config)
+    run.gradient()
+    for name, parameter in run.agent.acquisition.named_parameters():
+        assert parameter.grad.any(), name
+
+
+def test_with_one_proposal_there_is_nothing_to_choose_and_any_loss_will_do():
+    arguments = {"proposals": 1}
+    run = Trainer(
+        dataclasses.replace(SMALL, network="universal", network_arguments=arguments, loss="oi")
+    )
+    assert run.agent.acquisition is None
+    assert not run.step()["skipped"]
 
 
 def test_a_log_that_ends_in_half_a_line_is_mended(tmp_path):
