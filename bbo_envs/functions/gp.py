@@ -19,6 +19,8 @@ from bbo_envs.functions.kernels import Kernel, standard_normal
 # Covariances [..., n, m] of points [..., n, d] and [..., m, d], with k(x, x) = 1.
 Covariance = Callable[[Tensor, Tensor], Tensor]
 
+_STEPS_AT_ONCE = 20
+
 
 class Conditioned(NamedTuple):
     """A zero-mean GP conditioned on t values, held as a growing Cholesky factor.
@@ -148,12 +150,18 @@ def predict_along(
     covariance = kernel(x, x) * o.unsqueeze(1) * o.unsqueeze(2)
     factor = torch.linalg.cholesky(covariance + torch.diag_embed(noise_variance * o + 1.0 - o))
     whitened = torch.linalg.solve_triangular(factor, (o * y).unsqueeze(-1), upper=False)
-    cross = kernel(x, queries.view(batch, steps * count, dim)) * o.unsqueeze(-1)
-    cross = torch.linalg.solve_triangular(factor, cross, upper=False)
-    before = torch.ones(steps, steps, dtype=x.dtype, device=x.device).triu().unsqueeze(-1)
-    cross = cross.view(batch, steps, steps, count) * before
-    mean = (cross * whitened.unsqueeze(-1)).sum(1)
-    return mean, (1.0 - cross.square().sum(1)).clamp_min(0.0)
+    means, variances = [], []
+    for first in range(0, steps, _STEPS_AT_ONCE):
+        last = min(first + _STEPS_AT_ONCE, steps)
+        # A step sees the evaluations up to its own, so that later ones need not be looked at.
+        asked = queries[:, first:last].reshape(batch, -1, dim)
+        cross = kernel(x[:, :last], asked) * o[:, :last].unsqueeze(-1)
+        cross = torch.linalg.solve_triangular(factor[:, :last, :last], cross, upper=False)
+        before = torch.ones(last, last - first, dtype=x.dtype, device=x.device).triu(-first)
+        cross = cross.view(batch, last, last - first, count) * before.unsqueeze(-1)
+        means.append((cross * whitened[:, :last].unsqueeze(-1)).sum(1))
+        variances.append((1.0 - cross.square().sum(1)).clamp_min(0.0))
+    return torch.cat(means, 1), torch.cat(variances, 1)
 
 
 def expected_improvement(mean: Tensor, variance: Tensor, best: Tensor) -> Tensor:

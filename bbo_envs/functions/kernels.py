@@ -31,9 +31,10 @@ class Kernel(Protocol):
 
 
 def _squared_distance(x1: Tensor, x2: Tensor, length_scale: float) -> Tensor:
-    # Differences, not the |a|^2 + |b|^2 - 2ab expansion, which cancels for points that repeat.
-    difference = (x1.unsqueeze(-2) - x2.unsqueeze(-3)) / length_scale
-    return difference.square().sum(-1)
+    # By differences, not the |a|^2 + |b|^2 - 2ab expansion, which cancels for points that repeat;
+    # cdist does not hold them all in memory.
+    exact = "donot_use_mm_for_euclid_dist"
+    return torch.cdist(x1 / length_scale, x2 / length_scale, compute_mode=exact).square()
 
 
 class RBF:
