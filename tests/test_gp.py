@@ -58,6 +58,18 @@ def test_kernels_agree_with_gpytorch(kernel, generator):
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: type(k).__name__)
+@pytest.mark.parametrize("shapes", [((3, 2), (4, 2)), ((2, 1, 3, 2), (5, 4, 2))])
+def test_kernels_have_first_and_second_derivatives(kernel, shapes, generator):
+    """Of points that both arguments broadcast, against finite differences."""
+    x1, x2 = (
+        torch.rand(shape, dtype=torch.float64, generator=generator).requires_grad_()
+        for shape in shapes
+    )
+    assert torch.autograd.gradcheck(kernel, (x1, x2))
+    assert torch.autograd.gradgradcheck(kernel, (x1, x2))
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: type(k).__name__)
 @pytest.mark.parametrize("which", [0, 1], ids=["exact", "fourier"])
 def test_samples_have_the_kernels_mean_and_covariance(kernel, which, generator):
     """Moments over 20,000 functions; 6 points, so 6 + 21 statistics.

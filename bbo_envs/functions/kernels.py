@@ -5,7 +5,7 @@ form of the Matérn spectrum is their equation 4.15.
 """
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -30,11 +30,31 @@ class Kernel(Protocol):
         """Draws frequencies ``[B, features, d]`` (float64) from the spectral density."""
 
 
+class _SquaredDistance(torch.autograd.Function):
+    """Squared distances ``[..., n, m]`` of points ``[..., n, d]`` and ``[..., m, d]``.
+
+    By differences, not the |a|^2 + |b|^2 - 2ab expansion, which cancels for points that repeat.
+    ``torch.cdist`` does not hold the differences in memory, but has no second derivative, which
+    those who differentiate through a GP sample twice need.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, Tensor]:
+        (gradient,), (a, b) = outputs, ctx.saved_tensors
+        to_a = gradient.sum(-1).unsqueeze(-1) * a - gradient @ b
+        to_b = gradient.sum(-2).unsqueeze(-1) * b - gradient.mT @ a
+        return 2.0 * to_a.sum_to_size(a.shape), 2.0 * to_b.sum_to_size(b.shape)
+
+
 def _squared_distance(x1: Tensor, x2: Tensor, length_scale: float) -> Tensor:
-    # By differences, not the |a|^2 + |b|^2 - 2ab expansion, which cancels for points that repeat;
-    # cdist does not hold them all in memory.
-    exact = "donot_use_mm_for_euclid_dist"
-    return torch.cdist(x1 / length_scale, x2 / length_scale, compute_mode=exact).square()
+    scaled = x1 / length_scale, x2 / length_scale
+    distance: Tensor = _SquaredDistance.apply(*scaled)  # type: ignore[no-untyped-call]
+    return distance
 
 
 class RBF:
