@@ -12,6 +12,7 @@ from agents.features import (
     Known,
     candidate_features,
 )
+from agents.recurrent import linear_of_both
 
 _HEADS = 8
 _WIDTH = 16
@@ -65,19 +66,14 @@ class Acquisition(nn.Module):
             candidates: ``[B, P, d]``.
         """
         seen = candidate_features(known, candidates)
-        hidden = state.shape[1]
-        query = nn.functional.linear(state, self.attend.weight[:, :hidden], self.attend.bias)
-        key = nn.functional.linear(seen.pairs, self.attend.weight[:, hidden:])
+        logits = self.weigh(linear_of_both(self.attend, state, seen.pairs).tanh())
         # Before training, weights fall with the square of the distance.
-        logits = self.weigh(
-            (key + query[:, None, None]).tanh()
-        ) - 2.0 * seen.log_distance.unsqueeze(-1)
+        logits = logits - 2.0 * seen.log_distance.unsqueeze(-1)
         logits = logits.masked_fill(~seen.back[:, None, :, None], FORGOTTEN)
         smoothed = (logits.softmax(2) * seen.z[:, None, :, None]).sum(2)
         density = logits.logsumexp(2).clamp_min(-20.0) / 5.0
         features = torch.cat([smoothed, density, seen.own], -1)
-        mixed = nn.functional.linear(state, self.mix.weight[:, :hidden], self.mix.bias).unsqueeze(1)
-        mixed = (mixed + nn.functional.linear(features, self.mix.weight[:, hidden:])).tanh()
+        mixed = linear_of_both(self.mix, state, features).tanh()
         log_weight: Tensor = self.score(mixed).squeeze(-1).log_softmax(-1)
         return log_weight
 

@@ -149,22 +149,33 @@ def evaluation_features(history: History, evaluations: Evaluations) -> tuple[Ten
     are zero where nothing came back.
     """
     back = evaluations.o > 0
-    best_x, best_y, mean = (
-        part.detach().unsqueeze(1) for part in (history.best_x, history.best_y, history.mean)
-    )
-    scale = deviation(history).detach().unsqueeze(1)
+    best_x = history.best_x.detach().unsqueeze(1)
     difference = torch.where(back.unsqueeze(-1), evaluations.x - best_x, 0.0)
     distance = difference.norm(dim=-1) / difference.shape[-1] ** 0.5
     number = evaluations.y.shape[1]
     age = torch.arange(number, 0, -1, dtype=difference.dtype, device=difference.device)
-    y = torch.where(back, evaluations.y, mean)
-    scores = torch.stack([y - mean, y - torch.where(best_y.isinf(), mean, best_y)], -1)
+    scores = torch.stack(_scores(history, evaluations), -1)
     features = [
-        (scores / scale.unsqueeze(-1)).to(difference),
+        scores.to(difference),
         ((distance + 1e-3).log() / 3.0).unsqueeze(-1),
-        torch.stack([age / max(number, 1), age.log1p() / 5.0], -1).expand(len(y), -1, -1),
+        torch.stack([age / max(number, 1), age.log1p() / 5.0], -1).expand(len(scores), -1, -1),
     ]
     return torch.where(back.unsqueeze(-1), torch.cat(features, -1), 0.0), difference
+
+
+def _scores(history: History, evaluations: Evaluations) -> tuple[Tensor, Tensor]:
+    """Values ``[B, t]`` against the mean and against the best, in running deviations.
+
+    Both are zero where nothing came back.
+    """
+    back = evaluations.o > 0
+    scale = deviation(history).detach().unsqueeze(1)
+    mean, best = (part.detach().unsqueeze(1) for part in (history.mean, history.best_y))
+    y = evaluations.y
+    return (
+        torch.where(back, (y - mean) / scale, 0.0),
+        torch.where(back, (y - best) / scale, 0.0),
+    )
 
 
 class Known(NamedTuple):
@@ -223,12 +234,7 @@ def candidate_features(known: Known, candidates: Tensor) -> CandidateFeatures:
     if known.queries.shape[1]:
         gap = torch.cdist(candidates, known.queries).amin(-1) / root
     back = evaluations.o > 0
-    scale = deviation(history).detach().unsqueeze(1)
-    mean = history.mean.detach().unsqueeze(1)
-    best_y = torch.where(history.best_y.isinf(), history.mean, history.best_y).detach().unsqueeze(1)
-    y = torch.where(back, evaluations.y, mean)
-    z = ((y - mean) / scale).to(candidates)
-    above = torch.where(back, (y - best_y) / scale, 0.0).to(candidates)
+    z, above = (score.to(candidates) for score in _scores(history, evaluations))
     log_distance = (distance + 1e-3).log()
     pairs = torch.stack(
         [

@@ -203,6 +203,26 @@ def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
 
+def linear_of_both(layer: nn.Linear, row: Tensor, each: Tensor) -> Tensor:
+    """A layer of a vector per row beside each of several, ``[B, ..., out]``, with no copies of it.
+
+    Args:
+        layer: It takes n + m features.
+        row: ``[B, n]``.
+        each: ``[B, ..., m]``.
+
+    Example:
+        >>> layer, row, each = nn.Linear(5, 2), torch.rand(3, 1), torch.rand(3, 7, 4)
+        >>> beside = torch.cat([row.unsqueeze(1).expand(3, 7, 1), each], -1)
+        >>> torch.allclose(linear_of_both(layer, row, each), layer(beside), atol=1e-6)
+        True
+    """
+    of_row, of_each = layer.weight.split_with_sizes([row.shape[1], each.shape[-1]], 1)
+    common = nn.functional.linear(row, of_row, layer.bias)
+    common = common.view(len(row), *[1] * (each.dim() - 2), -1)
+    return nn.functional.linear(each, of_each) + common
+
+
 def clamp_to_cube(x: Tensor) -> Tensor:
     """Clamps x to [0, 1]; the gradient is blocked only where following it would push outward.
 

@@ -22,7 +22,7 @@ from agents.features import (
     update,
     value_features,
 )
-from agents.recurrent import clamp_to_cube, initialise
+from agents.recurrent import clamp_to_cube, initialise, linear_of_both
 from bbo_envs.core import Observation
 from bbo_envs.functions.streams import Stream, normal, streams, uniform
 
@@ -241,10 +241,8 @@ class UniversalAgent(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Weighted sums ``[B, heads, d]`` of the differences to the incumbent, and their sizes."""
         features, difference = evaluation_features(history, evaluations)
-        hidden = pooled.shape[1]
-        query = nn.functional.linear(pooled, self.attend.weight[:, :hidden], self.attend.bias)
-        key = nn.functional.linear(features, self.attend.weight[:, hidden:])
-        logits, values = self.weigh((key + query.unsqueeze(1)).tanh()).chunk(2, -1)
+        attended = linear_of_both(self.attend, pooled, features).tanh()
+        logits, values = self.weigh(attended).chunk(2, -1)
         logits = logits.masked_fill(evaluations.o.unsqueeze(-1) == 0, FORGOTTEN)
         direction = (logits.softmax(1) * values).mT @ difference
         return direction, direction.norm(dim=-1)
