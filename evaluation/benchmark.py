@@ -17,6 +17,7 @@ from bbo_envs.registration import make_problem
 from bbo_envs.suites import TaskSpec
 from evaluation.figures import describe, draw_curves
 from evaluation.markdown import table as markdown_table
+from evaluation.markdown import with_interval
 from evaluation.metrics import mean_and_interval, milliseconds_per_proposal
 from evaluation.run import DEFAULT_TASKS, Unit, evaluations_of, run_units
 from evaluation.store import Store
@@ -133,7 +134,7 @@ def _summary(evaluations: pd.DataFrame, task: TaskSpec) -> tuple[list[str], list
     rows: list[tuple[float, list[str]]] = []
     for agent, runs in made.groupby("agent"):
         at = [mean_and_interval(runs[runs["t"] == t]["best"]) for t in marks]
-        cells = [f"{mean:.2f} ± {half_width:.2f}" for mean, half_width in at]
+        cells = [with_interval(*figure) for figure in at]
         speed = f"{milliseconds[task.id, agent]:.2f}"
         rows.append((at[-1][0], [str(agent), str(runs["seed"].nunique()), *cells, speed]))
     headings = ["agent", "n", *(f"t = {t}" for t in marks), "ms/proposal"]

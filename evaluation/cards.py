@@ -3,7 +3,7 @@
 from typing import Any
 
 from agents import card, trained_names
-from evaluation.markdown import table
+from evaluation.markdown import table, with_interval
 from training.score import MILESTONES
 
 _HEADINGS = ("network", "trained on", "loss", "iterations", *(f"@{t}" for t in MILESTONES))
@@ -60,7 +60,7 @@ def _trained_on(config: dict[str, Any]) -> str:
 
 
 def _mean(figure: dict[str, float] | None) -> str:
-    return f"{figure['mean']:.2f} ± {figure['ci95']:.2f}" if figure else ""
+    return with_interval(figure["mean"], figure["ci95"]) if figure else ""
 
 
 def _order(name: str) -> tuple[bool, str, str]:

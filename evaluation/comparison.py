@@ -24,7 +24,7 @@ from bbo_envs.registration import make_problem
 from bbo_envs.seeds import agent_generator
 from bbo_envs.suites import FOURIER, TaskSpec, suite
 from evaluation.figures import describe
-from evaluation.markdown import table
+from evaluation.markdown import table, with_interval
 from evaluation.metrics import mean_and_interval
 from evaluation.run import evaluations_of
 from training.rollout import unroll
@@ -173,7 +173,7 @@ def markdown(frame: pd.DataFrame, settings: Sequence[Setting] = SETTINGS) -> str
         rows = []
         for agent in sorted(shown, key=lambda agent: float(shown[agent][marks[-1]].mean())):
             at = [mean_and_interval(shown[agent][t]) for t in marks]
-            cells = [f"{mean:.2f} ± {half:.2f}" for mean, half in at]
+            cells = [with_interval(*figure) for figure in at]
             rows.append([f"`{agent}`", str(len(shown[agent])), *cells])
         if rows:
             headings = ["optimiser", "n", *(f"@{t}" for t in marks)]
@@ -211,7 +211,7 @@ def ranks(frame: pd.DataFrame, settings: Sequence[Setting] = TRANSFER) -> str:
     rows = [
         [
             f"`{agents[i]}`",
-            *(f"{average[t, i]:.2f} ± {half[t, i]:.2f}" for t in range(len(marks))),
+            *(with_interval(average[t, i], half[t, i]) for t in range(len(marks))),
             *(f"{rank:.1f}" for rank in means[-1, i]),
         ]
         for i in average[-1].argsort()
