@@ -5,7 +5,6 @@ PYTHON ?= python3
 BIN ?= .venv/bin/
 SETUP ?= .venv/installed
 
-
 .PHONY: benchmark test test-slow lint format train-weights compare tables bench docs wheel clean
 
 benchmark: $(SETUP)  ## Learned against classical optimisers: a table, a Parquet file, a picture

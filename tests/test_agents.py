@@ -26,6 +26,13 @@ def play(agent, problem, batch=1, seed=0):
         return unroll(agent, problem, problem.reset(batch, generator), generator)
 
 
+def seed_of_library(problem):
+    """The seed that an agent hands on to its library in ``play``."""
+    generator = torch.Generator().manual_seed(0)
+    problem.reset(1, generator)
+    return torch.randint(2**31 - 1, (1,), generator=generator).item()
+
+
 def agents_for(problem):
     for name in CLASSICAL:
         yield name, make_agent(name, problem)
@@ -63,18 +70,13 @@ def test_agents_leave_the_global_generators_alone():
 def test_tpe_is_optunas_default_sampler():
     """The same queries as Optuna's own loop with the same seed."""
     problem = make_problem("BBO-Branin-2d-v0", budget=25)
-    agent = make_agent("tpe", problem)
-    generator = torch.Generator().manual_seed(0)
-    start = problem.reset(1, generator)
-    agent_generator = torch.Generator().manual_seed(7)
-    seed = torch.randint(2**31 - 1, (1,), generator=torch.Generator().manual_seed(7)).item()
-    run = unroll(agent, problem, start, agent_generator)
+    run = play(make_agent("tpe", problem), problem)
 
     def objective(trial):
         x = [trial.suggest_float(f"x{i}", 0.0, 1.0) for i in range(2)]
         return problem.functions.evaluate((), torch.tensor([x], dtype=torch.float64))[0].item()
 
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed_of_library(problem)))
     study.optimize(objective, n_trials=25)
     expected = [[trial.params["x0"], trial.params["x1"]] for trial in study.trials]
     np.testing.assert_allclose(run.x[0].numpy(), expected)
@@ -85,10 +87,7 @@ def test_cmaes_is_the_librarys_own_loop():
 
     problem = make_problem("BBO-Branin-2d-v0", budget=30)
     run = play(make_agent("cmaes", problem), problem)
-    generator = torch.Generator().manual_seed(0)
-    problem.reset(1, generator)
-    seed = torch.randint(2**31 - 1, (1,), generator=generator).item()
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(seed_of_library(problem))
     options = {
         "bounds": [0, 1],
         "verbose": -9,
@@ -111,9 +110,7 @@ def test_smac_is_the_librarys_own_loop():
 
     problem = make_problem("BBO-Branin-2d-v0", budget=16)
     run = play(make_agent("smac", problem), problem)
-    generator = torch.Generator().manual_seed(0)
-    problem.reset(1, generator)
-    seed = torch.randint(2**31 - 1, (1,), generator=generator).item()
+    seed = seed_of_library(problem)
     space, expected = ConfigurationSpace(seed=seed), []
     space.add([Float("x0", (0.0, 1.0)), Float("x1", (0.0, 1.0))])
 

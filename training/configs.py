@@ -70,7 +70,10 @@ class TrainConfig:
     max_gradient: float = 1.0
     """The gradient's norm is clipped to this in every iteration."""
     max_query_gradient: float = 1.0
-    """The gradient of every query is clipped to this norm, per function, before it goes on."""
+    """The gradient of every query is clipped to this norm, per function, before it goes on.
+
+    That of proposals, with losses that average over the choice among them, is not.
+    """
     detach_feedback: bool = True
     """Pass no gradient through the values fed back to the network."""
     seed: int = 0
