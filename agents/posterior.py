@@ -1,7 +1,8 @@
 """What a Gaussian process believes about a function whose kernel and scale nobody tells.
 
-A small grid of hypotheses (kernel, length scale, noise) is weighed by marginal likelihood; mean and
-amplitude of each are integrated in closed form, so that nothing changes when y becomes a * y + b.
+A small grid of hypotheses (kernel, length scale, noise; and a warp of the values) is weighed by
+marginal likelihood; mean and amplitude of each are integrated in closed form, so that nothing
+changes when y becomes a * y + b.
 Rasmussen & Williams 2006, sections 2.2, 2.7 and 5.4.1. Each evaluation adds a row to the inverse
 of every Cholesky factor, O(t^2).
 
@@ -13,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from agents.warps import warp
+
 # Length scales grow with the root of the dimension, as distances do (Hvarfner, Hellsten & Nardi
 # 2024, "Vanilla Bayesian Optimization Performs Great in High Dimensions").
 _LENGTH_SCALE = 0.135
@@ -22,7 +25,8 @@ _WIDTH = 0.35
 _GRID = [
     *((False, ratio, 1e-4, 1.0) for ratio in (0.5, 0.7, 1.0, 1.4, 2.0, 2.8)),
     *((False, ratio, 3e-2, 0.1) for ratio in (0.7, 1.2, 2.0)),
-    *((True, ratio, 1e-4, 0.2) for ratio in (1.0, 2.0, 4.0)),
+    *((True, ratio, 1e-4, 0.2) for ratio in (0.25, 0.5, 1.0, 2.0, 4.0)),
+    (True, 1.4, 3e-2, 0.1),
 ]
 # How much the amplitude is drawn to the deviation of the values seen, and the mean to their mean,
 # in evaluations.
@@ -65,10 +69,11 @@ class Beliefs(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """The posterior under M hypotheses per row, in units of the values' running deviation.
+    """The posterior under M hypotheses per row, in units of the deviation of the warped values.
 
     Attributes:
         hypotheses: M per row.
+        warp: ``[B, M]`` which warp of the values each goes with (``agents.warps.WARPS``).
         weight: ``[B, M]`` their probabilities.
         centre: ``[B, M]`` the mean far from all data.
         amplitude: ``[B, M]`` the deviation far from all data.
@@ -82,6 +87,7 @@ class Posterior(NamedTuple):
     """
 
     hypotheses: Hypotheses
+    warp: Tensor
     weight: Tensor
     centre: Tensor
     amplitude: Tensor
@@ -186,49 +192,54 @@ def _grow(
     return torch.cat([torch.cat([inverse, column], -1), torch.cat([row, corner], -1)], -2)
 
 
-def condition(beliefs: Beliefs, mean: Tensor, deviation: Tensor, most: int) -> Posterior:
+def condition(beliefs: Beliefs, most: int) -> Posterior:
     """The posterior under the ``most`` likeliest hypotheses of each row.
 
-    Amplitude and mean have their conjugate priors, centred on the running deviation and mean of
-    the values and worth a fraction of an evaluation, so that the first few queries make sense too;
-    as under a flat prior of the mean, it costs one degree of freedom.
+    Amplitude and mean have their conjugate priors, centred on the deviation and mean of the values
+    and worth a fraction of an evaluation, so that the first few queries make sense too; as under a
+    flat prior of the mean, it costs one degree of freedom.
 
     Args:
         beliefs: The beliefs.
-        mean: ``[B]`` the running mean of the values.
-        deviation: ``[B]`` their running deviation, or 1 where nothing varies yet.
         most: How many hypotheses to keep.
     """
     grid, seen, inverse = beliefs.grid, beliefs.seen, beliefs.inverse
-    y = ((beliefs.y - mean.unsqueeze(-1)) / deviation.unsqueeze(-1)).to(seen) * seen
+    y, log_warp = (part.to(seen) for part in warp(beliefs.y, seen))
     count = seen.sum(-1, keepdim=True)
-    whitened = (inverse @ y[:, None, :, None]).squeeze(-1)
-    ones, precision = _centre(inverse, seen)
+    freedom = (count - 1.0).clamp_min(0.0) + _AMPLITUDE_STRENGTH
+    # Of every covariance and every warp, [B, K, W].
+    ones, precision = (part.unsqueeze(2) for part in _centre(inverse, seen))
+    whitened = (inverse @ y.mT.unsqueeze(1)).mT
     centre = (whitened * ones).sum(-1) / precision
     residual = whitened - centre.unsqueeze(-1) * ones
     square = residual.square().sum(-1) + _MEAN_STRENGTH * centre.square() + _AMPLITUDE_STRENGTH
-    freedom = (count - 1.0).clamp_min(0.0) + _AMPLITUDE_STRENGTH
+    log_determinant = inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1).unsqueeze(-1)
     likelihood = (
-        inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        - 0.5 * precision.log()
-        - 0.5 * freedom * square.log()
+        log_determinant - 0.5 * precision.log() - 0.5 * freedom.unsqueeze(-1) * square.log()
     )
-    weight, kept = (likelihood + grid.log_prior).softmax(-1).topk(min(most, grid.noise.shape[1]))
-    residual, ones, centre, precision, inverse = (
-        _take(part, kept) for part in (residual, ones, centre, precision, inverse)
+    prior = grid.log_prior.unsqueeze(-1) + log_warp.unsqueeze(1)
+    probability = (likelihood + prior).flatten(1).softmax(-1)
+    weight, kept = probability.topk(min(most, probability.shape[1]))
+    which, warped = kept // y.shape[1], kept % y.shape[1]
+    residual, centre, square = (
+        _take(part.flatten(1, 2), kept) for part in (residual, centre, square)
+    )
+    ones, precision, inverse = (
+        _take(part, which) for part in (ones.squeeze(2), precision.squeeze(2), inverse)
     )
     both = torch.stack([residual, ones], -2) @ inverse
     coefficient, influence = both.unbind(-2)
-    kinds = Hypotheses(*(_take(part.expand(len(kept), -1), kept) for part in grid))
+    kinds = Hypotheses(*(_take(part.expand(len(kept), -1), which) for part in grid))
     # At a point seen, the posterior mean is the value less its share of the noise.
-    at_seen = y.unsqueeze(1) - kinds.noise.unsqueeze(-1) * coefficient
+    at_seen = _take(y, warped) - kinds.noise.unsqueeze(-1) * coefficient
     at_seen = at_seen.masked_fill(seen.unsqueeze(1) == 0, torch.inf)
     lowest = at_seen.min(-1).values if seen.shape[1] else torch.zeros_like(centre)
     return Posterior(
         kinds,
+        warped,
         weight / weight.sum(-1, keepdim=True),
         centre,
-        (_take(square, kept) / freedom).sqrt(),
+        (square / freedom).sqrt(),
         beliefs.x,
         seen,
         precision,

@@ -7,7 +7,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
-from agents.features import History, deviation
+from agents.features import History
 from agents.posterior import (
     Beliefs,
     Posterior,
@@ -154,7 +154,7 @@ class PosteriorGuidedAgent(nn.Module):
             if bool((observation.o > 0).any()):
                 beliefs = observe(beliefs, *observation)
             posterior = suppose(
-                condition(beliefs, history.mean, deviation(history), self.hypotheses),
+                condition(beliefs, self.hypotheses),
                 pending,
                 waiting,
             )

@@ -5,11 +5,8 @@ import torch
 from sklearn.gaussian_process import kernels
 
 from agents import posterior as module
-from agents.posterior import (
-    condition,
-    no_beliefs,
-    observe,
-)
+from agents.posterior import Hypotheses, no_beliefs, observe
+from agents.warps import WARPS
 
 CPU = torch.device("cpu")
 DOUBLE = torch.float64
@@ -33,26 +30,31 @@ def believe(x, y, o=None, dtype=DOUBLE):
     return beliefs
 
 
-def standardised(beliefs, most=EVERY):
-    """The posterior in units of the mean and deviation of the values seen."""
-    count = beliefs.seen.double().sum(1).clamp_min(1.0)
-    mean = (beliefs.y * beliefs.seen).sum(1) / count
-    square = ((beliefs.y - mean.unsqueeze(1)).square() * beliefs.seen).sum(1) / count
-    return condition(beliefs, mean, torch.where(square > 0, square, 1.0).sqrt(), most)
-
-
 def kernel(kinds, k):
     """scikit-learn's kernel of a hypothesis."""
     length_scale = kinds.length_scale[0, k].item()
     return kernels.Matern(length_scale, nu=2.5) if kinds.matern[0, k] else kernels.RBF(length_scale)
 
 
-def direct(kinds, k, x, y, z):
-    """Mean, deviation and so on at z under one hypothesis, from the formulas, O(t^3).
+def warped(y, w):
+    """Values under a warp, of mean zero and deviation one, and its log weight, prior and slopes."""
+    c, prior = WARPS[w]
+    excess = y - y.min()
+    unit = np.sort(excess)[len(y) // 2]
+    values = excess if np.isinf(c) else np.log(excess + c * unit)
+    slope = np.ones(len(y)) if np.isinf(c) else 1.0 / (excess + c * unit)
+    return (values - values.mean()) / values.std(), np.log(prior) + np.log(
+        slope / values.std()
+    ).sum()
 
-    For y ~ N(m, s^2 C), m ~ N(0, s^2 / b), s^2 scaled inverse chi-squared (a, 1), where one
-    degree of freedom goes to the mean.
+
+def direct(kinds, k, w, x, y, z):
+    """Mean, deviation and so on at z under one hypothesis and warp, from the formulas, O(t^3).
+
+    For warped values y ~ N(m, s^2 C), m ~ N(0, s^2 / b), s^2 scaled inverse chi-squared (a, 1),
+    where one degree of freedom goes to the mean.
     """
+    y, log_warp = warped(y, w)
     a, b = module._AMPLITUDE_STRENGTH, module._MEAN_STRENGTH
     k_of, noise, ones = kernel(kinds, k), kinds.noise[0, k].item(), np.ones(len(y))
     inverse = np.linalg.inv(k_of(x) + noise * np.eye(len(x)))
@@ -71,11 +73,28 @@ def direct(kinds, k, x, y, z):
         "mean": centre + cross @ inverse @ rest,
         "deviation": np.sqrt(square / freedom * (1.0 - reduction + unknown)),
         "incumbent": at_seen.min(),
-        "score": kinds.log_prior[0, k].item()
+        "score": log_warp
+        + kinds.log_prior[0, k].item()
         + 0.5 * np.linalg.slogdet(inverse)[1]
         - 0.5 * np.log(precision)
         - 0.5 * freedom * np.log(square),
     }
+
+
+def plain(posterior):
+    """The hypotheses whose values are not warped, all of them."""
+    kept = (posterior.warp == 0).nonzero()[:, 1].view(len(posterior.warp), -1)
+    parts = {
+        name: module._take(getattr(posterior, name), kept)
+        for name in posterior._fields
+        if name not in ("hypotheses", "x", "seen")
+    }
+    weight = parts.pop("weight")
+    return posterior._replace(
+        hypotheses=Hypotheses(*(module._take(part, kept) for part in posterior.hypotheses)),
+        weight=weight / weight.sum(1, keepdim=True),
+        **parts,
+    )
 
 
 def place(kinds, grid):

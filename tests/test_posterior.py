@@ -6,19 +6,21 @@ import torch
 from posterior_reference import (
     CPU,
     DOUBLE,
+    EVERY,
     believe,
     direct,
     kernel,
     place,
     some_evaluations,
-    standardised,
     uniform,
+    warped,
 )
 from scipy import stats
 from scipy.special import logsumexp
 
 from agents import posterior as module
 from agents.posterior import (
+    condition,
     covariance,
     hypotheses,
     log_probability_of_improvement,
@@ -27,6 +29,7 @@ from agents.posterior import (
     predict,
     suppose,
 )
+from agents.warps import WARPS
 
 # --- the grid and its covariances ---
 
@@ -92,16 +95,15 @@ def test_the_posterior_equals_a_direct_solve(dim):
     x, y, o = some_evaluations(dim)
     z = uniform(3, 6, dim, seed=5)
     beliefs = believe(x, y, o)
-    found = standardised(beliefs)
+    found = condition(beliefs, EVERY)
     mean, deviation = predict(found, z)
     which = place(found.hypotheses, beliefs.grid)
     for row in range(3):
         back = o[row] > 0
-        values = y[row, back].numpy()
-        values = (values - values.mean()) / values.std()
-        points = x[row, back].numpy()
+        points, values = x[row, back].numpy(), y[row, back].numpy()
         expected = [
-            direct(beliefs.grid, k, points, values, z[row].numpy()) for k in which[row].tolist()
+            direct(beliefs.grid, k, w, points, values, z[row].numpy())
+            for k, w in zip(which[row].tolist(), found.warp[row].tolist(), strict=True)
         ]
         scores = np.array([e["score"] for e in expected])
         np.testing.assert_allclose(found.weight[row], np.exp(scores - logsumexp(scores)), rtol=1e-6)
@@ -126,8 +128,7 @@ def test_weights_are_marginal_likelihoods_by_numerical_integration():
     a, b = module._AMPLITUDE_STRENGTH, module._MEAN_STRENGTH
     x, y = uniform(1, 3, 2), torch.tensor([[1.0, 5.0, 2.5]], dtype=DOUBLE)
     beliefs = believe(x, y)
-    found = standardised(beliefs)
-    values = (y[0].numpy() - y[0].numpy().mean()) / y[0].numpy().std()
+    found = condition(beliefs, EVERY)
     s = np.exp(np.linspace(-5.0, 14.0, 500))[:, None]
     u = np.linspace(-30.0, 30.0, 401)  # the mean in amplitudes
     m = s * u
@@ -135,24 +136,25 @@ def test_weights_are_marginal_likelihoods_by_numerical_integration():
     log_prior += -(a / 2 + 1) * np.log(s**2) - a / (2 * s**2) + np.log(s)
     measure = np.log(s) + 2 * np.log(s)  # dm = s du and d(s^2) = 2 s^2 d(log s)
     scores = []
-    for k in place(found.hypotheses, beliefs.grid)[0].tolist():
+    which = place(found.hypotheses, beliefs.grid)[0].tolist()
+    for k, w in zip(which, found.warp[0].tolist(), strict=True):
+        values, log_warp = warped(y[0].numpy(), w)
         gram = kernel(beliefs.grid, k)(x[0].numpy())
         inverse = np.linalg.inv(gram + beliefs.grid.noise[0, k].item() * np.eye(3))
         form = values @ inverse @ values - 2 * m * (values @ inverse.sum(1)) + m**2 * inverse.sum()
         log_density = -0.5 * form / s**2 - 3 * np.log(s) + 0.5 * np.linalg.slogdet(inverse)[1]
-        scores.append(
-            logsumexp(log_density + log_prior + measure) + beliefs.grid.log_prior[0, k].item()
-        )
+        log_prior_of_both = log_warp + beliefs.grid.log_prior[0, k].item()
+        scores.append(logsumexp(log_density + log_prior + measure) + log_prior_of_both)
     np.testing.assert_allclose(found.weight[0], np.exp(scores - logsumexp(scores)), rtol=1e-4)
 
 
 def test_evaluations_that_did_not_come_back_change_nothing():
     x, y, o = some_evaluations(2)
     z = uniform(3, 5, 2, seed=5)
-    together = standardised(believe(x, y, o))
+    together = condition(believe(x, y, o), EVERY)
     for row in range(3):
         back = o[row] > 0
-        alone = standardised(believe(x[row : row + 1, back], y[row : row + 1, back]))
+        alone = condition(believe(x[row : row + 1, back], y[row : row + 1, back]), EVERY)
         for found, expected in zip(
             (together.weight, together.centre, together.amplitude, together.incumbent)
             + predict(together, z),
@@ -168,13 +170,15 @@ def test_before_any_evaluation_all_is_the_prior():
     nothing = no_beliefs(2, 3, DOUBLE, CPU)
     empty = observe(nothing, torch.zeros(2, 3), torch.zeros(2), torch.zeros(2))
     for beliefs in (nothing, empty):
-        found = standardised(beliefs)
+        found = condition(beliefs, EVERY)
         mean, deviation = predict(found, z)
         assert not mean.any()
         unknown = (1.0 + 1.0 / module._MEAN_STRENGTH) ** 0.5  # of the function and of its centre
         torch.testing.assert_close(deviation, torch.full_like(deviation, unknown))
         assert torch.equal(found.incumbent, found.centre)
-        expected = beliefs.grid.log_prior.exp().sort(descending=True).values
+        warps = torch.tensor([weight for _, weight in WARPS], dtype=DOUBLE)
+        expected = beliefs.grid.log_prior.exp().T * warps / warps.sum()
+        expected = expected.flatten().sort(descending=True).values
         torch.testing.assert_close(found.weight, expected.expand(2, -1))
 
 
@@ -182,7 +186,7 @@ def test_fewer_hypotheses_are_the_likeliest_ones():
     x, y, o = some_evaluations(2)
     z = uniform(3, 5, 2, seed=5)
     beliefs = believe(x, y, o)
-    every, three = standardised(beliefs), standardised(beliefs, 3)
+    every, three = condition(beliefs, EVERY), condition(beliefs, 3)
     assert three.weight.shape == (3, 3)
     likeliest = every.weight[:, :3]
     torch.testing.assert_close(three.weight, likeliest / likeliest.sum(1, keepdim=True))
@@ -199,7 +203,7 @@ def test_supposed_evaluations_lower_the_deviation_only():
     out, there = uniform(3, 3, 3, seed=6), torch.tensor([[1, 1, 1], [0, 1, 0], [0, 0, 0]]).double()
     z = torch.cat([uniform(3, 5, 3, seed=5), out], 1)
     beliefs = believe(x, y, o)
-    before = standardised(beliefs, 4)
+    before = condition(beliefs, 4)
     after = suppose(before, out, there)
     (mean, _), (same, deviation) = predict(before, z), predict(after, z)
     torch.testing.assert_close(same, mean, rtol=1e-12, atol=1e-12)
@@ -221,7 +225,7 @@ def test_supposed_evaluations_lower_the_deviation_only():
 
 
 def test_no_supposed_evaluation_is_no_change():
-    before = standardised(believe(*some_evaluations(3)), 4)
+    before = condition(believe(*some_evaluations(3)), 4)
     after = suppose(before, uniform(3, 0, 3), uniform(3, 0))
     assert all(a is b for a, b in zip(before[1:], after[1:], strict=True))
 
@@ -229,7 +233,7 @@ def test_no_supposed_evaluation_is_no_change():
 def test_a_supposed_evaluation_is_no_improvement_on_itself():
     """Where the mean falls below all values seen, a second worker must not be sent there too."""
     x = torch.linspace(0.4, 1.0, 7, dtype=DOUBLE).view(1, 7, 1)
-    before = standardised(believe(x, x.squeeze(2)), 3)
+    before = condition(believe(x, x.squeeze(2)), 3)
     out = torch.tensor([[[0.3]]], dtype=DOUBLE)
     after = suppose(before, out, torch.ones(1, 1))
     assert predict(before, out)[0].max() < before.incumbent.min() - 0.1
@@ -245,8 +249,8 @@ def test_affine_maps_of_y_move_means_with_them_and_change_no_weight(scale, shift
     """Beliefs are in units of the running deviation, so that nothing at all may change."""
     x, y, o = some_evaluations(2)
     z = uniform(3, 5, 2, seed=5)
-    plain = standardised(believe(x, y, o), 4)
-    moved = standardised(believe(x, scale * (y + shift) * o, o), 4)
+    plain = condition(believe(x, y, o), 4)
+    moved = condition(believe(x, scale * (y + shift) * o, o), 4)
     close = {"rtol": 1e-7, "atol": 1e-7}
     torch.testing.assert_close(moved.weight, plain.weight, **close)
     for found, expected in zip(predict(moved, z), predict(plain, z), strict=True):
@@ -262,7 +266,7 @@ def test_affine_maps_of_y_move_means_with_them_and_change_no_weight(scale, shift
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_equal_values_stay_finite(dtype):
     x = uniform(2, 30, 2, dtype=dtype)
-    found = standardised(believe(x, torch.full((2, 30), 4.2, dtype=DOUBLE), dtype=dtype), 3)
+    found = condition(believe(x, torch.full((2, 30), 4.2, dtype=DOUBLE), dtype=dtype), 3)
     z = torch.cat([x[:, :3], uniform(2, 5, 2, seed=5, dtype=dtype)], 1).requires_grad_()
     value = log_probability_of_improvement(found, z, 0.1)
     (gradient,) = torch.autograd.grad(value.sum(), z)

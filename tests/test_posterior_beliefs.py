@@ -6,11 +6,12 @@ import torch
 from posterior_reference import (
     CPU,
     DOUBLE,
+    EVERY,
     believe,
     normal,
     place,
+    plain,
     some_evaluations,
-    standardised,
     uniform,
 )
 from scipy import stats
@@ -19,6 +20,7 @@ from scipy.special import logsumexp
 from agents.posterior import (
     Beliefs,
     Hypotheses,
+    condition,
     covariance,
     hypotheses,
     log_probability_of_improvement,
@@ -65,7 +67,7 @@ def test_the_true_hypothesis_gets_the_highest_weight(generator):
         kinds = one_each(grid, torch.full((rows,), k))
         y = functions_of(kinds, x.expand(rows, -1, -1), generator)
         y = y + kinds.noise.sqrt() * torch.randn(y.shape, dtype=DOUBLE, generator=generator)
-        found = standardised(beliefs_at_once(x, 20.0 + 7.0 * y))
+        found = plain(condition(beliefs_at_once(x, 20.0 + 7.0 * y), EVERY))
         weight = torch.zeros(rows, grid.noise.shape[1], dtype=DOUBLE)
         weight.scatter_(1, place(found.hypotheses, grid), found.weight)
         assert weight.mean(0).argmax() == k, weight.mean(0)
@@ -87,7 +89,7 @@ def test_predictions_are_calibrated(dim, generator):
     f = functions_of(kinds, torch.cat([x.expand(rows, -1, -1), z], 1), generator)
     y = f[:, :-1]
     y = y + kinds.noise.sqrt() * torch.randn(y.shape, dtype=DOUBLE, generator=generator)
-    found = standardised(beliefs_at_once(x, y))
+    found = plain(condition(beliefs_at_once(x, y), EVERY))
     mean, deviation = (part.squeeze(2) for part in predict(found, z))
     average = (found.weight * mean).sum(1)
     variance = (found.weight * (deviation.square() + mean.square())).sum(1) - average.square()
@@ -121,7 +123,7 @@ def crowded(where, dim, number=150):
 def test_crowded_points_stay_finite_in_float32(where, dim):
     x = crowded(where, dim)
     y = normal(2, x.shape[1])
-    found = standardised(believe(x, y, dtype=torch.float32), 3)
+    found = condition(believe(x, y, dtype=torch.float32), 3)
     assert found.inverse.isfinite().all()
     assert found.weight.isfinite().all()
     z = torch.cat([x[:, -3:], uniform(2, 5, dim, dtype=torch.float32)], 1).requires_grad_()
@@ -137,7 +139,7 @@ def test_float32_is_close_to_float64_on_scattered_points(dim):
     y = torch.sin(7.0 * x).sum(2)
     results = []
     for dtype in (torch.float32, torch.float64):
-        found = standardised(believe(x, y, dtype=dtype), 3)
+        found = condition(believe(x, y, dtype=dtype), 3)
         mean, deviation = predict(found, z.to(dtype))
         results.append((found.weight.unsqueeze(2) * torch.stack([mean, deviation])).sum(2).double())
     torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-2)
@@ -150,7 +152,7 @@ def test_float32_is_close_to_float64_on_scattered_points(dim):
 def test_log_probability_of_improvement_against_scipy(margin):
     x, y, o = some_evaluations(2)
     z = uniform(3, 6, 2, seed=5)
-    found = standardised(believe(x, y, o), 4)
+    found = condition(believe(x, y, o), 4)
     mean, deviation = (part.numpy() for part in predict(found, z))
     target = (found.incumbent - margin * found.amplitude).unsqueeze(2).numpy()
     each = stats.norm.logcdf(target, mean, deviation) + np.log(found.weight.unsqueeze(2).numpy())
@@ -160,7 +162,7 @@ def test_log_probability_of_improvement_against_scipy(margin):
 
 
 def test_a_larger_margin_is_less_likely_to_be_reached():
-    found = standardised(believe(*some_evaluations(2)), 4)
+    found = condition(believe(*some_evaluations(2)), 4)
     z = uniform(3, 6, 2, seed=5)
     values = [log_probability_of_improvement(found, z, margin) for margin in (0.0, 0.1, 1.0)]
     assert (values[0] > values[1]).all()
@@ -170,7 +172,7 @@ def test_a_larger_margin_is_less_likely_to_be_reached():
 def test_gradcheck_of_the_probability_of_improvement():
     """Under RBF and Matern hypotheses alike, with an evaluation still out."""
     x, y, o = some_evaluations(2)
-    found = standardised(believe(x, y, o))
+    found = condition(believe(x, y, o), EVERY)
     assert found.hypotheses.matern.any()
     assert not found.hypotheses.matern.all()
     found = suppose(found, uniform(3, 1, 2, seed=6), torch.ones(3, 1, dtype=DOUBLE))
@@ -183,7 +185,7 @@ def test_gradcheck_of_the_probability_of_improvement():
 def test_the_gradient_stays_finite_where_improvement_is_hopeless():
     """Next to a point seen whose value is far above the incumbent, in float32."""
     x = torch.tensor([[[0.2], [0.8], [0.81]]])
-    found = standardised(believe(x, torch.tensor([[0.0, 1e3, 1e3]]), dtype=torch.float32), 3)
+    found = condition(believe(x, torch.tensor([[0.0, 1e3, 1e3]]), dtype=torch.float32), 3)
     z = torch.tensor([[[0.2], [0.8], [0.8001], [0.805]]], requires_grad=True)
     value = log_probability_of_improvement(found, z, 0.5)
     (gradient,) = torch.autograd.grad(value.sum(), z)

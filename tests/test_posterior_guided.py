@@ -9,7 +9,6 @@ import torch
 from gymnasium.spaces import Box
 
 from agents import make_agent, posterior_guided
-from agents.features import deviation
 from agents.posterior import condition, log_probability_of_improvement
 from agents.posterior_guided import PosteriorGuidedAgent
 from bbo_envs import Objective, Observation, Problem, make_problem
@@ -303,8 +302,7 @@ def test_the_gradient_to_the_step_sizes_is_along_the_way_climbed(monkeypatch):
     weight = torch.randn(batch, dim, dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
     (x * weight).sum().backward()
 
-    history = following.proposer.history
-    posterior = condition(following.beliefs, history.mean, deviation(history), agent.hypotheses)
+    posterior = condition(following.beliefs, agent.hypotheses)
     # Where a descent would push the query out of the cube, no gradient passes.
     passes = ~(((x <= 0) & (weight > 0)) | ((x >= 1) & (weight < 0)))
     z, way, slopes = leaves[0].detach().unsqueeze(1), [], []
