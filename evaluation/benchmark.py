@@ -23,7 +23,16 @@ from evaluation.run import DEFAULT_TASKS, Unit, evaluations_of, run_units
 from evaluation.store import Store
 from training.score import MILESTONES
 
-DEFAULT_AGENTS = ("lstm-oi", "random", "sobol", "tpe", "cmaes", "gp-ei", "gp-ei-known")
+DEFAULT_AGENTS = (
+    "posterior-guided",
+    "universal",
+    "lstm-oi",
+    "random",
+    "tpe",
+    "cmaes",
+    "gp-ei",
+    "gp-ei-known",
+)
 _CAPTION = "mean ± half width of the 95 % interval over n functions; lower is better"
 
 # These take a second per proposal, and get fewer functions.
@@ -35,7 +44,7 @@ def benchmark(
     tasks: Sequence[TaskSpec] = DEFAULT_TASKS,
     *,
     budget: int = 100,
-    seeds: int = 192,
+    seeds: int = 64,
     slow_seeds: int = 6,
     jobs: int | None = None,
     folder: Path = Path("results"),

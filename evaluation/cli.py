@@ -21,7 +21,7 @@ _console = Console()
 def benchmark_command(
     agents: tuple[str, ...] = (),
     budget: int = 100,
-    seeds: int = 192,
+    seeds: int = 64,
     slow_seeds: int = 6,
     jobs: int | None = None,
     folder: Path = Path("results"),

@@ -159,7 +159,7 @@ def _any_dimension(network: str, **changes: Any) -> TrainConfig:
 
 
 PRESETS: dict[str, TrainConfig] = {
-    # Balanced EI is worth a quarter of a deviation at 100 evaluations: see EXPERIMENTS.md.
+    # Balanced EI does better than plain EI at every number of evaluations: see EXPERIMENTS.md.
     **{
         f"{network}-{name}-6d": _gp(6, network, loss)
         for network in ("lstm", "dnc")
