@@ -16,6 +16,7 @@ NETWORKS = {
     "lstm": "agents.recurrent:LSTMAgent",
     "dnc": "agents.dnc:DNCAgent",
     "universal": "agents.universal:UniversalAgent",
+    "pfn": "agents.pfn:PFNAgent",
     "posterior-guided": "agents.posterior_guided:PosteriorGuidedAgent",
 }
 

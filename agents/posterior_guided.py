@@ -8,6 +8,7 @@ from gymnasium.spaces import Box
 from torch import Tensor, nn
 
 from agents.features import History
+from agents.pending import Pending, ask, none_pending, returned
 from agents.posterior import (
     Beliefs,
     Posterior,
@@ -35,14 +36,12 @@ class PosteriorGuidedState(NamedTuple):
     Attributes:
         proposer: State of the network.
         beliefs: What the evaluations say about the function.
-        pending: ``[B, n, d]`` queries that have not come back.
-        waiting: ``[B, n]`` 1 where there is one.
+        pending: Queries that have not come back.
     """
 
     proposer: UniversalState
     beliefs: Beliefs
-    pending: Tensor
-    waiting: Tensor
+    pending: Pending
 
 
 class PosteriorGuidedAgent(nn.Module):
@@ -136,8 +135,7 @@ class PosteriorGuidedAgent(nn.Module):
         return PosteriorGuidedState(
             proposer,
             no_beliefs(batch, x.shape[1], x.dtype, x.device),
-            x.new_zeros(batch, 0, x.shape[1]),
-            x.new_zeros(batch, 0),
+            none_pending(x),
         )
 
     def step(
@@ -149,15 +147,11 @@ class PosteriorGuidedAgent(nn.Module):
         stream = proposer.coordinate_stream
         observation = Observation(*(part.detach() for part in observation))
         with torch.no_grad():
-            pending, waiting = _returned(state.pending, state.waiting, observation)
+            pending = returned(state.pending, observation)
             beliefs = state.beliefs
             if bool((observation.o > 0).any()):
                 beliefs = observe(beliefs, *observation)
-            posterior = suppose(
-                condition(beliefs, self.hypotheses),
-                pending,
-                waiting,
-            )
+            posterior = suppose(condition(beliefs, self.hypotheses), *pending)
             starts = proposal.detach().unsqueeze(1)
             margin = self._margin(history)
             if history.steps > self.alone * proposal.shape[1]:
@@ -166,7 +160,7 @@ class PosteriorGuidedAgent(nn.Module):
                 points = torch.cat([points, _around(history.best_x.detach(), points)], 1)
                 starts = torch.cat([starts, self._promising(posterior, points, margin)], 1)
             climbed = self._climb(posterior, starts, margin)
-            pending, waiting = _asked(pending, waiting, climbed.x)
+            pending = ask(pending, climbed.x)
         # Of value zero: they carry the gradient to the proposal and to the sizes.
         sizes = self.log_sizes.exp()
         from_proposal = climbed.own.unsqueeze(-1) * (proposal - proposal.detach())
@@ -176,7 +170,7 @@ class PosteriorGuidedAgent(nn.Module):
             queries=torch.cat([state.proposer.queries, x.detach().unsqueeze(1)], 1),
             coordinate_stream=stream,
         )
-        return x, PosteriorGuidedState(proposer, beliefs, pending, waiting)
+        return x, PosteriorGuidedState(proposer, beliefs, pending)
 
     def _margin(self, history: History) -> float:
         """The margin of the next query: ``margin`` at the first, ``last_margin`` at the last."""
@@ -248,23 +242,3 @@ def _around(incumbent: Tensor, points: Tensor) -> Tensor:
 def _pick(rows: Tensor, index: Tensor) -> Tensor:
     """Takes rows ``[B, k]`` out of ``[B, n, d]``."""
     return rows.gather(1, index.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))
-
-
-def _returned(pending: Tensor, waiting: Tensor, observation: Observation) -> tuple[Tensor, Tensor]:
-    """Strikes out the pending query nearest to the point that came back, in each row."""
-    distance = (pending - observation.x.to(pending).unsqueeze(1)).square().sum(-1)
-    distance = distance.masked_fill(waiting == 0, torch.inf)
-    if pending.shape[1]:
-        nearest = nn.functional.one_hot(distance.argmin(1), pending.shape[1])
-        waiting = waiting * (1.0 - nearest * (observation.o > 0).unsqueeze(1))
-        kept = (waiting > 0).any(0)
-        pending, waiting = pending[:, kept], waiting[:, kept]
-    return pending, waiting
-
-
-def _asked(pending: Tensor, waiting: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Adds a query to those that are pending."""
-    return (
-        torch.cat([pending, x.unsqueeze(1)], 1),
-        torch.cat([waiting, torch.ones_like(x[:, :1])], 1),
-    )

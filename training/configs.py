@@ -39,14 +39,17 @@ class TrainConfig:
     mixture: Annotated[dict[str, Any], Json(dict)] = field(default_factory=dict)
     """What every micro-batch draws anew, over task_arguments: {argument: [choices]} or {argument:
     {"low": a, "high": b}}; see training.distribution.Mixture."""
-    network: Literal["lstm", "dnc", "universal", "posterior-guided"] = "lstm"
+    network: Literal["lstm", "dnc", "universal", "pfn", "posterior-guided"] = "lstm"
     """The kind of network; see agents.networks.NETWORKS."""
     network_arguments: Annotated[dict[str, Any], Json(dict)] = field(
         default_factory=lambda: {"hidden": 128}
     )
     """Arguments of its class, beside the dimension."""
-    loss: Literal["sum", "oi", "oi-telescoped", "ei", "ei-balanced", "ucb", "regret"] = "oi"
-    """The loss; 'oi' is its stop-gradient form, 'ei-balanced' raises the weight of late steps."""
+    loss: Literal[
+        "sum", "oi", "oi-telescoped", "ei", "ei-balanced", "ucb", "regret", "acquisition"
+    ] = "oi"
+    """The loss; 'oi' is its stop-gradient form, 'ei-balanced' raises the weight of late steps.
+    'acquisition' teaches the network 'pfn', without unrolling it."""
     iterations: int = 20_000
     """Steps of Adam."""
     batch: int = 128
@@ -178,6 +181,17 @@ PRESETS: dict[str, TrainConfig] = {
     # The EI loss keeps it exploring in few dimensions, where OI teaches it to stop; it needs the
     # posterior of the functions, hence no warped values.
     "universal": _any_dimension("universal", loss="ei-balanced", iterations=2_000, batch=96),
+    "pfn": _any_dimension(
+        "pfn",
+        loss="acquisition",
+        iterations=8_000,
+        batch=64,
+        micro_batches=2,
+        first_horizon=6,
+        horizon=120,
+        curriculum=0.0,
+        learning_rate=2e-3,
+    ),
     "posterior-guided": _any_dimension(
         "posterior-guided", mixture=_WARPED, iterations=1_500, batch=64, horizon=50
     ),

@@ -13,6 +13,7 @@ from agents.networks import make_network, needs_dim
 from bbo_envs.problem import Problem
 from bbo_envs.registration import make_problem
 from bbo_envs.seeds import AGENT_SEED
+from training.acquisition import acquisition_loss, lesson
 from training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from training.configs import TrainConfig
 from training.distributed import Processes
@@ -162,6 +163,10 @@ class Trainer:
             horizon = draw_horizon(config.first_horizon, horizon, generator)
         problem = build(self.mixture.draw(generator), horizon, self.device)
         start = problem.reset(config.batch // config.micro_batches, generator)
+        if config.loss == "acquisition":
+            given = lesson(problem, start, generator)
+            loss = acquisition_loss(self.agent, given)  # type: ignore[arg-type]
+            return Played(loss.mean(), loss.new_zeros(1, 0), problem.functions.dim)
         optimum = problem.functions.optimum(start[0].function)
         loss_of = make_loss(config.loss, problem.functions, problem.noise, optimum)
         run = unroll(

@@ -130,11 +130,11 @@ def predict_along(
         kernel: The prior covariance.
         evaluations: x ``[B, T, d]``, y ``[B, T]`` and o ``[B, T]``: what was seen before each of
             the T queries. Where o is zero, nothing came back.
-        queries: ``[B, T, P, d]``, P points for each step.
+        queries: ``[B, S, P, d]``, P points for each of the last S steps; S = T is a whole run.
         noise_variance: The variance of the noise in y, > 0.
 
     Returns:
-        The posterior means and variances of f, ``[B, T, P]`` each, given the evaluations up to and
+        The posterior means and variances of f, ``[B, S, P]`` each, given the evaluations up to and
         including those seen before the step.
 
     Example:
@@ -151,10 +151,11 @@ def predict_along(
     factor = torch.linalg.cholesky(covariance + torch.diag_embed(noise_variance * o + 1.0 - o))
     whitened = torch.linalg.solve_triangular(factor, (o * y).unsqueeze(-1), upper=False)
     means, variances = [], []
-    for first in range(0, steps, _STEPS_AT_ONCE):
-        last = min(first + _STEPS_AT_ONCE, steps)
+    skipped = x.shape[1] - steps
+    for first in range(skipped, skipped + steps, _STEPS_AT_ONCE):
+        last = min(first + _STEPS_AT_ONCE, skipped + steps)
         # A step sees the evaluations up to its own, so that later ones need not be looked at.
-        asked = queries[:, first:last].reshape(batch, -1, dim)
+        asked = queries[:, first - skipped : last - skipped].reshape(batch, -1, dim)
         cross = kernel(x[:, :last], asked) * o[:, :last].unsqueeze(-1)
         cross = torch.linalg.solve_triangular(factor[:, :last, :last], cross, upper=False)
         before = torch.ones(last, last - first, dtype=x.dtype, device=x.device).triu(-first)
