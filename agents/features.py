@@ -249,3 +249,8 @@ def candidate_features(known: Known, candidates: Tensor) -> CandidateFeatures:
     own = torch.stack([(gap + 1e-3).log() / 3.0, (near + 1e-3).log() / 3.0], -1)
     own = torch.cat([own, offset @ known.directions.detach().mT], -1)
     return CandidateFeatures(pairs, log_distance, z, back, own)
+
+
+def pick(rows: Tensor, index: Tensor) -> Tensor:
+    """Takes the rows with these indices ``[B, k]`` out of ``[B, n, d]``."""
+    return rows.gather(1, index.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))

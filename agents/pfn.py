@@ -19,6 +19,7 @@ from agents.features import (
     History,
     empty_history,
     no_evaluations,
+    pick,
     record,
     update,
 )
@@ -106,8 +107,9 @@ class PFNAgent(nn.Module):
     tokens in every layer, and do not see each other. No matrix is inverted.
 
     Candidates are random points of the cube and around the best points so far. ``rounds`` times,
-    further ones are drawn around the most promising; the best of all is the query. Permute or flip
-    the coordinates of state and observation, and the query is permuted or flipped.
+    further ones are drawn around the most promising; the best of all is the query. Every coordinate
+    draws from a stream of its own: permute the coordinates of state and observation, and the query
+    is permuted. What the network says of a candidate does not change when axes are flipped.
 
     Args:
         width: Of the tokens.
@@ -177,11 +179,11 @@ class PFNAgent(nn.Module):
             seen = self.read(memory)
             logit = self.weigh(seen, x).logit
             for _ in range(self.rounds):
-                best = _pick(x, logit.topk(min(_CENTRES, logit.shape[1]), 1).indices)
+                best = pick(x, logit.topk(min(_CENTRES, logit.shape[1]), 1).indices)
                 further = draws.beside(best, max(1, self.candidates // 2))
                 x = torch.cat([x, further], 1)
                 logit = torch.cat([logit, self.weigh(seen, further).logit], 1)
-            query = _pick(x, logit.argmax(1, keepdim=True)).squeeze(1)
+            query = pick(x, logit.argmax(1, keepdim=True)).squeeze(1)
             if not memory.evaluations.x.shape[1] and not memory.pending.x.shape[1]:
                 # Nothing tells one point from another; most of the cube is nearest to its centre.
                 query = memory.history.best_x
@@ -200,6 +202,7 @@ class PFNAgent(nn.Module):
         squared = _squared_distance(points, points)
         levels = []
         for layer in self.layers:
+            assert isinstance(layer, _Layer)
             levels.append(layer.keys(token))
             token = layer(token, levels[-1], squared, there)
         return Read(points, there, shared, levels, memory.history.best_x)
@@ -266,7 +269,14 @@ class _Layer(nn.Module):
     def forward(
         self, token: Tensor, level: tuple[Tensor, Tensor], squared: Tensor, there: Tensor
     ) -> Tensor:
-        """Moves tokens ``[B, n, width]`` on, by what they see at squared distances ``[B, n, t]``."""
+        """Moves tokens ``[B, n, width]`` on.
+
+        Args:
+            token: The tokens.
+            level: Keys and values of what they see.
+            squared: ``[B, n, t]`` squared distances to it.
+            there: ``[B, t]`` 1 where there is something.
+        """
         query = self._split(self.query(self.before(token)))
         key, value = level
         size = query.shape[-1] ** 0.5
@@ -290,7 +300,8 @@ class _Layer(nn.Module):
         return result
 
     def _split(self, part: Tensor) -> Tensor:
-        return part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        batch, number, width = part.shape
+        return part.view(batch, number, self.heads, width // self.heads).transpose(1, 2)
 
 
 class _Draws:
@@ -312,7 +323,7 @@ class _Draws:
         if not y.shape[1]:
             return self.beside(memory.history.best_x.unsqueeze(1), number)
         best = y.topk(min(_CENTRES, y.shape[1]), 1, largest=False)
-        centres = _pick(memory.evaluations.x, best.indices)
+        centres = pick(memory.evaluations.x, best.indices)
         there = best.values.isfinite().unsqueeze(-1)
         centres = torch.where(there, centres, memory.history.best_x.unsqueeze(1))
         # Half of them around the incumbent.
@@ -331,7 +342,7 @@ class _Draws:
 
 
 def _known(memory: Memory) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Points ``[B, t, d]``, their features, which are there, and features ``[B, n]`` of the whole."""
+    """Points ``[B, t, d]``, their features, which are there, and features of the whole."""
     history, evaluations, pending = memory
     x, y, o = evaluations
     best_x = history.best_x
@@ -359,8 +370,3 @@ def _known(memory: Memory) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
     """Squared distances ``[B, n, t]``, per dimension."""
     return torch.cdist(a, b).square() / a.shape[-1]
-
-
-def _pick(rows: Tensor, index: Tensor) -> Tensor:
-    """Takes rows ``[B, k]`` out of ``[B, n, d]``."""
-    return rows.gather(1, index.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))

@@ -7,7 +7,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
-from agents.features import History
+from agents.features import History, pick
 from agents.pending import Pending, ask, none_pending, returned
 from agents.posterior import (
     Beliefs,
@@ -181,7 +181,7 @@ class PosteriorGuidedAgent(nn.Module):
     def _promising(self, posterior: Posterior, points: Tensor, margin: float) -> Tensor:
         """The points that are likeliest to improve, one fewer than starts."""
         scores = log_probability_of_improvement(likeliest(posterior), points, margin)
-        return _pick(points, scores.topk(min(self.starts - 1, scores.shape[1])).indices)
+        return pick(points, scores.topk(min(self.starts - 1, scores.shape[1])).indices)
 
     def _climb(self, posterior: Posterior, x: Tensor, margin: float) -> "_Climbed":
         """Ascends from points ``[B, n, d]``, the proposal first, and keeps the best point met."""
@@ -198,10 +198,10 @@ class PosteriorGuidedAgent(nn.Module):
         # Steps of a given length may end lower than they passed: the best point on the way counts.
         best = torch.stack(scores, 2).flatten(1).argmax(1, keepdim=True)
         start, taken = best // len(points), best % len(points)
-        way = _pick(torch.stack(directions, 2).flatten(2), start).view(len(x), -1, x.shape[-1])
+        way = pick(torch.stack(directions, 2).flatten(2), start).view(len(x), -1, x.shape[-1])
         before = torch.arange(way.shape[1], device=x.device) < taken
         return _Climbed(
-            x=_pick(torch.stack(points, 2).flatten(1, 2), best).squeeze(1),
+            x=pick(torch.stack(points, 2).flatten(1, 2), best).squeeze(1),
             directions=way * before.unsqueeze(-1),
             own=(start == 0).to(x).squeeze(1),
         )
@@ -237,8 +237,3 @@ def _around(incumbent: Tensor, points: Tensor) -> Tensor:
     first, last = (math.log(distance) for distance in _NEAR)
     reach = torch.linspace(first, last, points.shape[1]).exp().to(points)
     return (incumbent.unsqueeze(1) + reach.unsqueeze(-1) * (2.0 * points - 1.0)).clamp(0.0, 1.0)
-
-
-def _pick(rows: Tensor, index: Tensor) -> Tensor:
-    """Takes rows ``[B, k]`` out of ``[B, n, d]``."""
-    return rows.gather(1, index.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))

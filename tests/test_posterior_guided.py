@@ -9,6 +9,7 @@ import torch
 from gymnasium.spaces import Box
 
 from agents import make_agent, posterior_guided
+from agents.pending import Pending
 from agents.posterior import condition, log_probability_of_improvement
 from agents.posterior_guided import PosteriorGuidedAgent
 from bbo_envs import Objective, Observation, Problem, make_problem
@@ -53,7 +54,9 @@ def after(agent, batch, dim, number, function=wavy, budget=30, seed=0):
             x = torch.rand(batch, dim, dtype=DOUBLE, generator=generator)
             observation = Observation(x, function(x), torch.ones(batch))
             # The agent asked for another point: it gets this one back in its place.
-            state = state._replace(pending=x.unsqueeze(1).to(state.pending))
+            state = state._replace(
+                pending=Pending(x.unsqueeze(1), torch.ones(batch, 1, dtype=DOUBLE))
+            )
     return state, observation
 
 
@@ -87,11 +90,11 @@ def test_pending_queries_are_those_that_the_problem_has_out(dtype):
             busy = problem_state.busy_until.isfinite()
             for row in range(batch):
                 out = [*problem_state.busy_x[row][busy[row]].tolist(), x[row].tolist()]
-                mine = state.pending[row][state.waiting[row] > 0].tolist()
+                mine = state.pending.x[row][state.pending.there[row] > 0].tolist()
                 assert sorted(mine) == sorted(out), (t, row)
             problem_state, observation, _ = problem.step(problem_state, x)
             orders.add(tuple(map(tuple, busy.tolist())))
-    assert state.pending.shape[1] <= 2 * problem.workers  # no more than rows out of step need
+    assert state.pending.x.shape[1] <= 2 * problem.workers  # no more than rows out of step need
     assert any(len(set(busy)) > 1 for busy in orders)
 
 
@@ -103,27 +106,27 @@ def test_an_observation_that_is_empty_strikes_nothing_out():
         for number in range(1, 4):
             x, state = agent.step(state, observation)
             asked.append(x)
-            assert torch.equal(state.pending, torch.stack(asked, 1))
-            assert state.waiting.shape == (3, number)
-            assert state.waiting.all()
+            assert torch.equal(state.pending.x, torch.stack(asked, 1))
+            assert state.pending.there.shape == (3, number)
+            assert state.pending.there.all()
             observation = nothing(3, 2)
         mixed = Observation(asked[1] * torch.tensor([[1.0], [0.0], [1.0]]), wavy(asked[1]),
                             torch.tensor([1.0, 0.0, 1.0]))  # fmt: skip
         _, state = agent.step(state, mixed._replace(y=mixed.y * mixed.o))
-    assert state.waiting[:, :3].tolist() == [[1, 0, 1], [1, 1, 1], [1, 0, 1]]
+    assert state.pending.there[:, :3].tolist() == [[1, 0, 1], [1, 1, 1], [1, 0, 1]]
 
 
 def test_two_equal_pending_queries_return_one_by_one():
     agent = make(ascent=2)
     state, observation = after(agent, 2, 2, 3)
     twice = torch.full((2, 2, 2), 0.25, dtype=DOUBLE)
-    state = state._replace(pending=twice, waiting=torch.ones(2, 2, dtype=DOUBLE))
+    state = state._replace(pending=Pending(twice, torch.ones(2, 2, dtype=DOUBLE)))
     came = Observation(twice[:, 0], wavy(twice[:, 0]), torch.ones(2))
     with torch.no_grad():
         _, state = agent.step(state, came)
-        assert state.waiting.sum(1).tolist() == [2, 2]  # one of the two, and the new query
+        assert state.pending.there.sum(1).tolist() == [2, 2]  # one of the two, and the new query
         _, state = agent.step(state, came)
-    assert not (state.pending == 0.25).all(2).any()
+    assert not (state.pending.x == 0.25).all(2).any()
 
 
 OBJECTIVES = {
@@ -178,8 +181,8 @@ def test_parallel_queries_keep_apart_to_the_end_of_the_budget():
         state = agent.init(32, problem.space, problem.budget, generator)
         for _ in range(problem.budget):
             x, state = agent.step(state, observation)
-            distance = torch.cdist(x.unsqueeze(1), state.pending[:, :-1]).squeeze(1)
-            distance = distance.masked_fill(state.waiting[:, :-1] == 0, torch.inf)
+            distance = torch.cdist(x.unsqueeze(1), state.pending.x[:, :-1]).squeeze(1)
+            distance = distance.masked_fill(state.pending.there[:, :-1] == 0, torch.inf)
             closest += [distance.amin(1)] if distance.shape[1] else []
             problem_state, observation, _ = problem.step(problem_state, x)
     assert torch.stack(closest).min() > 0.01
@@ -345,7 +348,7 @@ def test_beliefs_and_pending_queries_hold_no_graph():
         x, state = agent.step(state, observation)
         problem_state, observation, _ = problem.step(problem_state, x)
         assert x.requires_grad
-        for part in (*state.beliefs.grid, *state.beliefs[1:], state.pending, state.waiting):
+        for part in (*state.beliefs.grid, *state.beliefs[1:], *state.pending):
             assert not part.requires_grad
     assert observation.y.requires_grad
 

@@ -2,110 +2,47 @@
 
 No back-propagation through time: the network is shown what a random local search has found on
 samples of a Gaussian process, and candidates for the next query. The exact posterior, which only
-training knows, says how much each candidate is expected to improve (Jones et al. 1998). As in
-Müller et al. 2023, "PFNs4BO", histories are not the network's own, and any will do.
+training knows, says how much each candidate is expected to improve (Jones, Schonlau & Welch 1998).
+As in Müller et al. 2023, "PFNs4BO", histories are not the network's own, and any will do.
 """
 
 import math
 from typing import Any, NamedTuple
 
 import torch
-from gymnasium.spaces import Box
 from torch import Tensor
 
+from agents.features import pick
 from agents.pending import ask
-from agents.pfn import Belief, Memory, PFNAgent, no_memory, remember
-from bbo_envs.core import Observation
+from agents.pfn import Memory, PFNAgent, no_memory, remember
+from bbo_envs.core import Observation, map_tensors
 from bbo_envs.functions.gp import expected_improvement, predict_along
 from bbo_envs.functions.kernels import Kernel
 from bbo_envs.problem import Problem, ProblemState
 
+LOSS = "acquisition"
 CANDIDATES = 64
-# The candidates' distances from what they are drawn around, and their share in the cube at large.
+# How far points lie from what they are drawn around.
 _REACH = (0.01, 0.5)
-# A quarter of the functions is seen through a warp exp(a y), a up to this.
+# The best points, which others are drawn around.
+_CENTRES = 8
+# A quarter of the functions is seen through (exp(a y) - 1) / a, with a up to this.
 _WARPED, _MOST_WARPED = 0.25, 2.0
-# What the match of the posterior counts beside the choice; its terms are cut off where a candidate
-# is all but certain.
+# The weight of the posterior's match beside the choice. Its terms are cut off where a candidate is
+# all but certain.
 _MATCH, _LARGEST_MATCH, _LEAST_DEVIATION = 0.3, 50.0, 1e-3
 
 
-class LocalSearchState(NamedTuple):
-    """State of ``LocalSearch``.
+class History(NamedTuple):
+    """What a search has found.
 
     Attributes:
-        memory: All that has been found.
-        generator: The source of its draws.
-        everywhere: ``[B]`` how often a row looks all over the cube.
-        warp: ``[B]`` the a of exp(a y); 0 where values are seen as they are.
-        value: ``[B, t]`` the values as they were before the warp.
+        memory: As the network is shown it.
+        value: ``[B, t]`` the values that came back, as they were before a warp.
     """
 
     memory: Memory
-    generator: torch.Generator
-    everywhere: Tensor
-    warp: Tensor
     value: Tensor
-
-
-class LocalSearch:
-    """An agent whose queries lie all over the cube, or around one of the best points so far."""
-
-    def init(
-        self, batch: int, space: Box, budget: int, generator: torch.Generator
-    ) -> LocalSearchState:
-        memory = no_memory(batch, space.shape[0], budget, torch.float32, torch.device("cpu"))
-        chance = torch.rand(3, batch, generator=generator)
-        warp = torch.where(chance[1] < _WARPED, _MOST_WARPED * chance[2], 0.0)
-        return LocalSearchState(
-            memory, generator, chance[0].square(), warp.double(), torch.zeros(batch, 0).double()
-        )
-
-    def step(
-        self, state: LocalSearchState, observation: Observation
-    ) -> tuple[Tensor, LocalSearchState]:
-        state = see(state, observation)
-        memory, generator = state.memory, state.generator
-        batch, dim = memory.history.best_x.shape
-        x = around(memory, 1, generator).squeeze(1)
-        wide = torch.rand(batch, generator=generator) < state.everywhere
-        x = torch.where(wide.unsqueeze(1), torch.rand(batch, dim, generator=generator), x)
-        return x, state._replace(memory=memory._replace(pending=ask(memory.pending, x)))
-
-
-def see(state: LocalSearchState, observation: Observation) -> LocalSearchState:
-    """Takes in an observation, its value through the row's warp."""
-    y = observation.y.detach().double()
-    a = state.warp
-    warped = torch.where(a > 0, torch.expm1(a * y) / a.clamp_min(1e-9), y)
-    back = bool((observation.o > 0).any())
-    value = torch.cat([state.value, y.unsqueeze(1)], 1) if back else state.value
-    shown = Observation(observation.x.detach().float().cpu(), warped.cpu(), observation.o.cpu())
-    return state._replace(memory=remember(state.memory, shown), value=value)
-
-
-def around(memory: Memory, number: int, generator: torch.Generator) -> Tensor:
-    """Points ``[B, number, d]`` around the incumbent or one of the eight best."""
-    best, dim = memory.history.best_x, memory.history.best_x.shape[1]
-    centres = best.unsqueeze(1).expand(-1, number, -1)
-    y = memory.evaluations.y.masked_fill(memory.evaluations.o == 0, torch.inf)
-    if y.shape[1]:
-        top = y.topk(min(8, y.shape[1]), 1, largest=False)
-        chosen = torch.randint(top.indices.shape[1], (len(best), number), generator=generator)
-        index = top.indices.gather(1, chosen)
-        good = memory.evaluations.x.gather(1, index.unsqueeze(-1).expand(-1, -1, dim))
-        other = torch.rand(len(best), number, generator=generator) < 0.5
-        other &= top.values.gather(1, chosen).isfinite()
-        centres = torch.where(other.unsqueeze(-1), good, centres)
-    return beside(centres, generator)
-
-
-def beside(centres: Tensor, generator: torch.Generator) -> Tensor:
-    """A point near or far from each centre ``[B, number, d]``."""
-    first, last = (math.log(reach) for reach in _REACH)
-    share = torch.rand(*centres.shape[:2], 1, generator=generator)
-    step = torch.randn(centres.shape, generator=generator)
-    return (centres + (first + share * (last - first)).exp() * step).clamp(0.0, 1.0)
 
 
 class Lesson(NamedTuple):
@@ -115,7 +52,7 @@ class Lesson(NamedTuple):
         memory: The histories.
         candidates: ``[B, P, d]``.
         improvement: ``[B, P]`` the expected improvement of each.
-        mean: ``[B, P]`` the posterior mean of f before the warp, in its running deviations.
+        mean: ``[B, P]`` the posterior mean of f, before a warp, in running deviations.
         deviation: ``[B, P]`` its deviation in the same unit.
     """
 
@@ -126,91 +63,159 @@ class Lesson(NamedTuple):
     deviation: Tensor
 
 
+def check(functions: Any) -> None:
+    """Checks that functions are samples of a Gaussian process.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if getattr(functions, "kernel", None) is None:
+        raise ValueError(
+            f"loss {LOSS!r} needs the posterior of the generating GP, which "
+            f"{type(functions).__name__} does not have; train on a task of GP samples"
+        )
+
+
 def lesson(
     problem: Problem, start: tuple[ProblemState, Observation], generator: torch.Generator
 ) -> Lesson:
     """Plays a local search on a problem whose functions are GP samples, and asks the posterior.
 
-    The histories hold one query fewer than the problem's budget, those still out included.
+    Three quarters of the candidates lie where the network draws its own: all over the cube, and
+    around the best points found; the rest around the best of these.
+
+    Args:
+        problem: The problem; the histories hold one query fewer than its budget.
+        start: What its ``reset`` gave.
+        generator: Draws queries, warps and candidates, on the CPU.
+
+    Example:
+        >>> from bbo_envs import make_problem
+        >>> problem = make_problem("BBO-GP-2d-v0", budget=10)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> lesson(problem, problem.reset(3, generator), generator).improvement.shape
+        torch.Size([3, 64])
     """
-    agent = LocalSearch()
     functions: Any = problem.functions
     with torch.no_grad():
-        world, observation = start
-        state = agent.init(len(observation.y), problem.space, problem.budget, generator)
-        for _ in range(problem.budget - 1):
-            x, state = agent.step(state, observation)
-            world, observation, _ = problem.step(world, x)
-        state = see(state, observation)
+        history = local_search(problem, start, generator)
         quarter = CANDIDATES // 4
-        wide = torch.rand(len(state.warp), quarter, functions.dim, generator=generator)
-        points = torch.cat([around(state.memory, CANDIDATES - 2 * quarter, generator), wide], 1)
-        # A quarter around the best of the others, where the network will look last.
-        first = _asked(state, points, functions.kernel, problem.noise)
-        best = first.improvement.argmax(1)[:, None, None].expand(-1, 1, functions.dim)
-        further = beside(points.gather(1, best).expand(-1, quarter, -1), generator)
-        points = torch.cat([points, further], 1)
-        return _asked(state, points, functions.kernel, problem.noise)
+        wide = torch.rand(len(history.value), quarter, functions.dim, generator=generator)
+        points = torch.cat([_around(history.memory, CANDIDATES - 2 * quarter, generator), wide], 1)
+        first = ask_posterior(history, points, functions.kernel, problem.noise)
+        best = pick(points, first.improvement.argmax(1, keepdim=True))
+        points = torch.cat([points, _beside(best.expand(-1, quarter, -1), generator)], 1)
+        given = ask_posterior(history, points, functions.kernel, problem.noise)
+        moved: Lesson = map_tensors(lambda part: part.to(functions.device), given)
+        return moved
 
 
-def _asked(state: LocalSearchState, candidates: Tensor, kernel: Kernel, noise: float) -> Lesson:
-    """What the exact posterior says of candidates.
+def local_search(
+    problem: Problem, start: tuple[ProblemState, Observation], generator: torch.Generator
+) -> History:
+    """Queries all over the cube, and around the best points so far, as often as chance has it."""
+    world, observation = start
+    batch, dim = len(observation.y), problem.functions.dim
+    memory = no_memory(batch, dim, problem.budget, torch.float32, torch.device("cpu"))
+    value = torch.zeros(batch, 0, dtype=torch.float64)
+    everywhere, chance, size = torch.rand(3, batch, generator=generator)
+    warp = torch.where(chance < _WARPED, _MOST_WARPED * size, 0.0).double()
+    while True:
+        y = observation.y.double().cpu()
+        shown = torch.where(warp > 0, torch.expm1(warp * y) / warp.clamp_min(1e-9), y)
+        o = observation.o.cpu()
+        memory = remember(memory, Observation(observation.x.float().cpu(), shown, o))
+        if memory.evaluations.y.shape[1] > value.shape[1]:
+            value = torch.cat([value, y.unsqueeze(1)], 1)
+        if world.t == problem.budget - 1:
+            return History(memory, value)
+        x = _around(memory, 1, generator).squeeze(1)
+        wide = torch.rand(batch, generator=generator) < everywhere.square()
+        x = torch.where(wide.unsqueeze(1), torch.rand(batch, dim, generator=generator), x)
+        memory = memory._replace(pending=ask(memory.pending, x))
+        world, observation, _ = problem.step(world, x.to(problem.functions.device))
+
+
+def ask_posterior(history: History, candidates: Tensor, kernel: Kernel, noise: float) -> Lesson:
+    """What the exact posterior says of candidates ``[B, P, d]``.
 
     Queries that are out are conditioned on as if they had returned its mean, and count as found
     (as in ``agents.posterior.suppose``). With noise, the incumbent is the lowest mean.
     """
-    x, _, o = (part.double() for part in state.memory.evaluations)
-    pending = state.memory.pending.x.double()
-    there = torch.cat([o, state.memory.pending.there.double()], 1)
-    variance = max(noise**2, 1e-6)
-
-    def ask_posterior(y: Tensor, known: int, points: Tensor) -> tuple[Tensor, Tensor]:
-        if not known:
-            return torch.zeros_like(points[..., 0]), torch.ones_like(points[..., 0])
-        evaluations = everything[:, :known], y, there[:, :known]
-        mean, deviation = predict_along(kernel, evaluations, points.unsqueeze(1), variance)
-        return mean.squeeze(1), deviation.squeeze(1)
-
-    everything = torch.cat([x, pending], 1)
-    value = state.value * o
-    found, _ = ask_posterior(value, x.shape[1], everything)
-    value_and_fantasy = torch.cat([value, found[:, x.shape[1] :]], 1)
-    mean, spread = ask_posterior(value_and_fantasy, everything.shape[1], candidates.double())
-    incumbent = found.masked_fill(there == 0, torch.inf)
-    # The prior mean, before anything has been asked.
-    nothing = incumbent.new_zeros(len(incumbent), 1)
-    incumbent = torch.where(
-        there.sum(1) > 0, torch.cat([incumbent, nothing + torch.inf], 1).amin(1), 0.0
-    )
-    improvement = expected_improvement(mean, spread, incumbent.unsqueeze(1))
+    x, _, o = (part.double() for part in history.memory.evaluations)
+    pending, out = (part.double() for part in history.memory.pending)
+    points, there = torch.cat([x, pending], 1), torch.cat([o, out], 1)
+    value = history.value * o
+    seen = x, value, o
+    found, _ = _predict(kernel, seen, points, noise)
+    everything = points, torch.cat([value, found[:, x.shape[1] :]], 1), there
+    mean, variance = _predict(kernel, everything, candidates.double(), noise)
+    infinite = found.new_full((len(found), 1), torch.inf)
+    lowest = torch.cat([found.masked_fill(there == 0, torch.inf), infinite], 1).amin(1)
+    # Before anything has been asked, the prior mean is the incumbent.
+    incumbent = torch.where(lowest.isinf(), 0.0, lowest).unsqueeze(1)
     count = o.sum(1, keepdim=True).clamp_min(1.0)
     centre = value.sum(1, keepdim=True) / count
     unit = (((value - centre).square() * o).sum(1, keepdim=True) / count).sqrt()
     unit = torch.where(unit > 0, unit, 1.0)
     return Lesson(
-        state.memory,
+        history.memory,
         candidates,
-        improvement.float(),
+        expected_improvement(mean, variance, incumbent).float(),
         ((mean - centre) / unit).float(),
-        (spread.sqrt() / unit).float(),
+        (variance.sqrt() / unit).float(),
     )
 
 
 def acquisition_loss(agent: PFNAgent, given: Lesson) -> Tensor:
-    """How much of the best candidate's improvement the choice foregoes, and the posterior's match.
+    """The share of the best candidate's improvement that the choice foregoes, plus the mismatch.
+
+    The mismatch is the Kullback-Leibler divergence of the network's normal distribution from that
+    of the posterior, averaged over the candidates; it teaches the network what the choice needs.
 
     Returns:
         ``[B]``.
     """
-    belief: Belief = agent(given.memory, given.candidates)
+    belief = agent(given.memory, given.candidates)
     chosen = (belief.logit.softmax(-1) * given.improvement).sum(-1)
     choice = 1.0 - chosen / given.improvement.amax(-1).clamp_min(1e-9)
     deviation = given.deviation.clamp_min(_LEAST_DEVIATION)
-    match = (
-        belief.log_deviation
-        - deviation.log()
-        + (deviation.square() + (given.mean - belief.mean).square())
-        / (2.0 * (2.0 * belief.log_deviation).exp())
-        - 0.5
-    )
-    return choice + _MATCH * match.clamp_max(_LARGEST_MATCH).mean(-1)
+    square = deviation.square() + (given.mean - belief.mean).square()
+    ratio = belief.log_deviation - deviation.log()
+    mismatch = ratio + 0.5 * square * (-2.0 * belief.log_deviation).exp() - 0.5
+    result: Tensor = choice + _MATCH * mismatch.clamp_max(_LARGEST_MATCH).mean(-1)
+    return result
+
+
+def _predict(
+    kernel: Kernel, evaluations: tuple[Tensor, Tensor, Tensor], points: Tensor, noise: float
+) -> tuple[Tensor, Tensor]:
+    """Posterior means and variances ``[B, P]``; those of the prior where nothing is known."""
+    if not evaluations[0].shape[1]:
+        return torch.zeros_like(points[..., 0]), torch.ones_like(points[..., 0])
+    noise_variance = max(noise**2, 1e-6)
+    mean, variance = predict_along(kernel, evaluations, points.unsqueeze(1), noise_variance)
+    return mean.squeeze(1), variance.squeeze(1)
+
+
+def _around(memory: Memory, number: int, generator: torch.Generator) -> Tensor:
+    """Points ``[B, number, d]`` around the incumbent, or one of the best."""
+    best = memory.history.best_x
+    centres = best.unsqueeze(1).expand(-1, number, -1)
+    y = memory.evaluations.y.masked_fill(memory.evaluations.o == 0, torch.inf)
+    if y.shape[1]:
+        top = y.topk(min(_CENTRES, y.shape[1]), 1, largest=False)
+        chosen = torch.randint(top.indices.shape[1], (len(best), number), generator=generator)
+        good = pick(memory.evaluations.x, top.indices.gather(1, chosen))
+        other = torch.rand(len(best), number, generator=generator) < 0.5
+        other &= top.values.gather(1, chosen).isfinite()
+        centres = torch.where(other.unsqueeze(-1), good, centres)
+    return _beside(centres, generator)
+
+
+def _beside(centres: Tensor, generator: torch.Generator) -> Tensor:
+    """A point near or far from each centre ``[B, number, d]``."""
+    first, last = (math.log(reach) for reach in _REACH)
+    share = torch.rand(*centres.shape[:2], 1, generator=generator)
+    step = torch.randn(centres.shape, generator=generator)
+    return (centres + (first + share * (last - first)).exp() * step).clamp(0.0, 1.0)

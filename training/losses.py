@@ -15,7 +15,7 @@ from training.rollout import Trajectory
 Loss = Callable[[Trajectory], Tensor]
 
 # Those that need the posterior of the GP, and average over an agent's choice among proposals.
-OF_POSTERIOR = ("ei", "ei-balanced", "ucb", "acquisition")
+OF_POSTERIOR = ("ei", "ei-balanced", "ucb")
 
 # Below this, EI counts for less than its share; in units of the prior's standard deviation.
 _LEAST_IMPROVEMENT = 1e-5
@@ -168,8 +168,6 @@ def make_loss(name: str, functions: Any, noise: float = 0.0, optimum: Tensor | N
         "ei": lambda run: expected_improvement_loss(run, kernel, noise, reference),
         "ei-balanced": lambda run: expected_improvement_loss(run, kernel, noise, reference, True),
         "ucb": lambda run: confidence_bound_loss(run, kernel, noise),
-        # Of lessons, not of runs: see training.acquisition.
-        "acquisition": summed,
         "regret": lambda run: discounted_regret(run, reference if optimum is None else optimum),
     }
     if name not in losses:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from agents.networks import make_network, needs_dim
+from agents.pfn import PFNAgent
 from bbo_envs.problem import Problem
 from bbo_envs.registration import make_problem
 from bbo_envs.seeds import AGENT_SEED
-from training.acquisition import acquisition_loss, lesson
+from training.acquisition import LOSS, acquisition_loss, check, lesson
 from training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from training.configs import TrainConfig
 from training.distributed import Processes
@@ -88,6 +89,11 @@ class Trainer:
         self.agent = make_network(
             config.network, _dim(config, self.mixture), config.network_arguments, self.generator
         ).to(device)
+        if isinstance(self.agent, PFNAgent) != (config.loss == LOSS):
+            raise ValueError(
+                f"the network 'pfn' and the loss {LOSS!r} go together, got {config.network!r} and "
+                f"{config.loss!r}; change either"
+            )
         chosen_from = self.agent.architecture.get("proposals", 1)
         if chosen_from > 1 and config.loss not in OF_POSTERIOR:
             raise ValueError(
@@ -163,9 +169,8 @@ class Trainer:
             horizon = draw_horizon(config.first_horizon, horizon, generator)
         problem = build(self.mixture.draw(generator), horizon, self.device)
         start = problem.reset(config.batch // config.micro_batches, generator)
-        if config.loss == "acquisition":
-            given = lesson(problem, start, generator)
-            loss = acquisition_loss(self.agent, given)  # type: ignore[arg-type]
+        if isinstance(self.agent, PFNAgent):
+            loss = acquisition_loss(self.agent, lesson(problem, start, generator))
             return Played(loss.mean(), loss.new_zeros(1, 0), problem.functions.dim)
         optimum = problem.functions.optimum(start[0].function)
         loss_of = make_loss(config.loss, problem.functions, problem.noise, optimum)
@@ -245,7 +250,10 @@ def _dim(config: TrainConfig, mixture: Mixture) -> int:
     dims = []
     for drawn in mixture.settings():
         functions = build(drawn, horizon=1).functions
-        make_loss(config.loss, functions)
+        if config.loss == LOSS:
+            check(functions)
+        else:
+            make_loss(config.loss, functions)
         if not functions.differentiable:
             raise ValueError(
                 f"{drawn.task} with {drawn.arguments} passes no gradients from values to queries, "
