@@ -32,7 +32,7 @@ from training.score import held_out, milestones
 
 FILE = "comparison.parquet"
 RIVALS = ("random", "cmaes", "tpe", "gp-ei", "gp-ei-known")
-ANY_DIMENSION = ("universal", "posterior-guided")
+ANY_DIMENSION = ("universal", "pfn", "posterior-guided")
 FLAT = ("lstm-oi", "dnc-oi")
 FUNCTIONS = 64
 # SMAC takes half a minute for a hundred queries.
@@ -183,20 +183,26 @@ def markdown(frame: pd.DataFrame, settings: Sequence[Setting] = SETTINGS) -> str
 
 
 def ranks(frame: pd.DataFrame, settings: Sequence[Setting] = TRANSFER) -> str:
-    """A table of average ranks over tasks of one horizon: 1 is best, ties share their ranks.
+    """Tables of average ranks over tasks of one horizon: 1 is best, ties share their ranks.
 
-    Optimisers count that have played all tasks, and functions that all of them have played. The
-    interval of the average is that of the mean over functions on these tasks, not over tasks.
-    Nothing is returned where no optimiser has played them all.
+    Optimisers count that have played all tasks. There is a table for each number of functions that
+    some have played, of those that have played as many. The interval of the average is that of the
+    mean over functions on these tasks, not over tasks.
     """
-    marks = milestones(settings[0].horizon)
-    agents = [
-        agent
+    played = {
+        agent: min(len(_bests(frame, agent, setting)) for setting in settings)
         for agent in settings[0].agents
-        if not any(_bests(frame, agent, setting).empty for setting in settings)
-    ]
-    if not agents:
-        return ""
+    }
+    lines = []
+    for number in sorted(set(played.values()) - {0}, reverse=True):
+        agents = [agent for agent in played if played[agent] >= number]
+        lines += [f"**{number} functions of each task**", ""]
+        lines += [_ranks(frame, settings, agents), ""]
+    return "\n".join(lines)
+
+
+def _ranks(frame: pd.DataFrame, settings: Sequence[Setting], agents: Sequence[str]) -> str:
+    marks = milestones(settings[0].horizon)
     # [marks, agents, tasks] of means, and of the variances of these.
     means, variances = np.zeros((2, len(marks), len(agents), len(settings)))
     for column, setting in enumerate(settings):
