@@ -36,6 +36,7 @@ _NEAR = (0.01, 0.5)
 # Points around which candidates are drawn.
 _CENTRES = 8
 _LEAST = 1e-3
+_BEYOND = 1e6
 
 
 class Memory(NamedTuple):
@@ -199,27 +200,26 @@ class PFNAgent(nn.Module):
         points, values, there, shared = _known(memory)
         features = torch.cat([values, shared.unsqueeze(1).expand(-1, points.shape[1], -1)], -1)
         token = self.token(features)
-        squared = _squared_distance(points, points)
+        squared = _squared_distance(points, points, there)
         levels = []
         for layer in self.layers:
             assert isinstance(layer, _Layer)
             levels.append(layer.keys(token))
-            token = layer(token, levels[-1], squared, there)
+            token = layer(token, levels[-1], squared)
         return Read(points, there, shared, levels, memory.history.best_x)
 
     def weigh(self, seen: "Read", candidates: Tensor) -> Belief:
         """What the network says of candidates ``[B, P, d]``; O(P t)."""
-        squared = _squared_distance(candidates, seen.points)
+        squared = _squared_distance(candidates, seen.points, seen.there)
         root = candidates.shape[-1] ** 0.5
-        far = squared.masked_fill(seen.there.unsqueeze(1) == 0, 1.0)
-        gap = far.amin(-1).sqrt() if far.shape[-1] else torch.ones_like(candidates[..., 0])
+        gap = nn.functional.pad(squared[..., 1:], (1, 0), value=1.0).amin(-1).sqrt()
         near = (candidates - seen.incumbent.unsqueeze(1)).norm(dim=-1) / root
         centre = (candidates - 0.5).norm(dim=-1) / root
         own = torch.stack([(gap + _LEAST).log(), (near + _LEAST).log(), centre], -1)
         shared = seen.shared.unsqueeze(1).expand(-1, own.shape[1], -1)
         token = self.candidate(torch.cat([own, shared], -1))
         for layer, level in zip(self.layers, seen.levels, strict=True):
-            token = layer(token, level, squared, seen.there)
+            token = layer(token, level, squared)
         return Belief(*self.head(token).unbind(-1))
 
 
@@ -258,42 +258,32 @@ class _Layer(nn.Module):
         )
         first, last = (math.log(length) for length in _LENGTHS)
         self.log_length = nn.Parameter(torch.linspace(first, last, heads))
-        # A token that is always there, to look at where nothing else is near.
+        # Key and value of what is always there, to look at where nothing else is near.
         self.nothing = nn.Parameter(torch.zeros(2, heads, width // heads))
 
     def keys(self, token: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values ``[B, heads, t, width / heads]`` of tokens ``[B, t, width]``."""
+        """Keys and values ``[B, heads, 1 + t, width / heads]`` of nothing and of t tokens."""
         key, value = self.key_value(self.before(token)).chunk(2, -1)
-        return self._split(key), self._split(value)
+        none, nothing = self.nothing.unsqueeze(2).expand(-1, -1, len(token), -1).transpose(1, 2)
+        split = self._split(key), self._split(value)
+        return (
+            torch.cat([none.unsqueeze(2), split[0]], 2),
+            torch.cat([nothing.unsqueeze(2), split[1]], 2),
+        )
 
-    def forward(
-        self, token: Tensor, level: tuple[Tensor, Tensor], squared: Tensor, there: Tensor
-    ) -> Tensor:
+    def forward(self, token: Tensor, level: tuple[Tensor, Tensor], squared: Tensor) -> Tensor:
         """Moves tokens ``[B, n, width]`` on.
 
         Args:
             token: The tokens.
             level: Keys and values of what they see.
-            squared: ``[B, n, t]`` squared distances to it.
-            there: ``[B, t]`` 1 where there is something.
+            squared: ``[B, n, 1 + t]`` squared distances to it.
         """
         query = self._split(self.query(self.before(token)))
-        key, value = level
-        size = query.shape[-1] ** 0.5
         fall = -0.5 * squared.unsqueeze(1) * (-2.0 * self.log_length).exp().view(-1, 1, 1)
-        fall = fall.masked_fill(there[:, None, None] == 0, -torch.inf)
-        none, nothing = self.nothing
-        logits = torch.cat(
-            [
-                (query * none.unsqueeze(1)).sum(-1, keepdim=True) / size,
-                query @ key.mT / size + fall,
-            ],
-            -1,
-        )
-        weight = logits.softmax(-1)
-        seen = weight[..., 1:] @ value + weight[..., :1] * nothing.unsqueeze(1)
-        # How much there is nearby, which the softmax hides.
-        amount = fall.exp().sum(-1).log1p().transpose(1, 2)
+        seen = nn.functional.scaled_dot_product_attention(query, *level, attn_mask=fall)
+        # How much there is nearby, which the softmax hides; nothing counts for one.
+        amount = fall.exp().sum(-1).log().transpose(1, 2)
         seen = seen.transpose(1, 2).flatten(2)
         token = token + self.mix(torch.cat([seen, amount], -1))
         result: Tensor = token + self.feed(self.middle(token))
@@ -367,6 +357,9 @@ def _known(memory: Memory) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return points, torch.cat([values, torch.stack([near, out, centre], -1)], -1), there, shared
 
 
-def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Squared distances ``[B, n, t]``, per dimension."""
-    return torch.cdist(a, b).square() / a.shape[-1]
+def _squared_distance(a: Tensor, b: Tensor, there: Tensor) -> Tensor:
+    """Squared distances ``[B, n, 1 + t]``, per dimension: to nothing zero, to what is not there
+    beyond all reach.
+    """
+    squared = torch.cdist(a, b).square() / a.shape[-1]
+    return nn.functional.pad(squared.masked_fill(there.unsqueeze(1) == 0, _BEYOND), (1, 0))
