@@ -358,8 +358,6 @@ def _known(memory: Memory) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _squared_distance(a: Tensor, b: Tensor, there: Tensor) -> Tensor:
-    """Squared distances ``[B, n, 1 + t]``, per dimension: to nothing zero, to what is not there
-    beyond all reach.
-    """
+    """Squared distances ``[B, n, 1 + t]``, per dimension; to nothing, which comes first, zero."""
     squared = torch.cdist(a, b).square() / a.shape[-1]
     return nn.functional.pad(squared.masked_fill(there.unsqueeze(1) == 0, _BEYOND), (1, 0))
