@@ -27,12 +27,15 @@ __all__ = [
 CLASSICAL = {
     "random": ("agents.baselines.sampling:random_search", "torch", "baselines"),
     "sobol": ("agents.baselines.sampling:sobol", "torch", "baselines"),
-    "tpe": ("agents.baselines.tpe:tpe", "optuna", "baselines"),
-    "tpe-univariate": ("agents.baselines.tpe:tpe_univariate", "optuna", "baselines"),
+    "tpe": ("agents.baselines.optuna:tpe", "optuna", "baselines"),
+    "tpe-univariate": ("agents.baselines.optuna:tpe_univariate", "optuna", "baselines"),
+    "tpe-hyperopt": ("agents.baselines.hyperopt:tpe", "hyperopt", "rivals"),
     "cmaes": ("agents.baselines.cmaes:cmaes", "cma", "baselines"),
     "gp-ei": ("agents.baselines.gp_ei:gp_ei", "botorch", "baselines"),
     "gp-ei-known": ("agents.baselines.gp_ei:gp_ei_known", "botorch", "baselines"),
+    "gp-optuna": ("agents.baselines.optuna:gp", "optuna", "baselines"),
     "smac": ("agents.baselines.smac:smac", "smac", "smac"),
+    "ngopt": ("agents.baselines.nevergrad:ngopt", "nevergrad", "rivals"),
 }
 
 

@@ -1,6 +1,7 @@
 """Optimisers: proposals, adapters against the libraries themselves, features, invariance."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -67,18 +68,69 @@ def test_agents_leave_the_global_generators_alone():
         assert (numpy_before == np.random.get_state()[1]).all(), name  # noqa: NPY002
 
 
-def test_tpe_is_optunas_default_sampler():
+@pytest.mark.parametrize(
+    ("name", "sampler", "budget"),
+    [
+        ("tpe", optuna.samplers.TPESampler, 25),
+        ("tpe-univariate", partial(optuna.samplers.TPESampler, multivariate=False), 25),
+        ("gp-optuna", optuna.samplers.GPSampler, 13),
+    ],
+)
+def test_optunas_samplers_are_the_librarys_own_loop(name, sampler, budget):
     """The same queries as Optuna's own loop with the same seed."""
-    problem = make_problem("BBO-Branin-2d-v0", budget=25)
-    run = play(make_agent("tpe", problem), problem)
+    problem = make_problem("BBO-Branin-2d-v0", budget=budget)
+    run = play(make_agent(name, problem), problem)
 
     def objective(trial):
         x = [trial.suggest_float(f"x{i}", 0.0, 1.0) for i in range(2)]
         return problem.functions.evaluate((), torch.tensor([x], dtype=torch.float64))[0].item()
 
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed_of_library(problem)))
-    study.optimize(objective, n_trials=25)
+    study = optuna.create_study(sampler=sampler(seed=seed_of_library(problem)))
+    study.optimize(objective, n_trials=budget)
     expected = [[trial.params["x0"], trial.params["x1"]] for trial in study.trials]
+    np.testing.assert_allclose(run.x[0].numpy(), expected)
+
+
+def test_hyperopt_is_the_librarys_own_loop():
+    """The same queries as ``fmin`` with the same seed."""
+    import hyperopt
+
+    problem = make_problem("BBO-Branin-2d-v0", budget=30)
+    run = play(make_agent("tpe-hyperopt", problem), problem)
+    expected = []
+
+    def objective(point):
+        expected.append([point["x0"], point["x1"]])
+        x = torch.tensor(expected[-1:], dtype=torch.float64)
+        return problem.functions.evaluate((), x)[0].item()
+
+    hyperopt.fmin(
+        objective,
+        {name: hyperopt.hp.uniform(name, 0.0, 1.0) for name in ("x0", "x1")},
+        hyperopt.tpe.suggest,
+        max_evals=30,
+        rstate=np.random.default_rng(seed_of_library(problem)),
+        show_progressbar=False,
+    )
+    np.testing.assert_allclose(run.x[0].numpy(), expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ngopt_is_the_librarys_own_loop():
+    """The same queries as nevergrad's ``minimize`` with the same seed."""
+    import nevergrad
+
+    problem = make_problem("BBO-Branin-2d-v0", budget=30)
+    run = play(make_agent("ngopt", problem), problem)
+    expected = []
+
+    def objective(x):
+        expected.append(x)
+        return problem.functions.evaluate((), torch.tensor(x).unsqueeze(0))[0].item()
+
+    space = nevergrad.p.Array(shape=(2,)).set_bounds(0.0, 1.0)
+    space.random_state = np.random.RandomState(seed_of_library(problem))
+    nevergrad.optimizers.NGOpt(space, budget=30).minimize(objective)
     np.testing.assert_allclose(run.x[0].numpy(), expected)
 
 
