@@ -13,7 +13,14 @@ from agents.pfn import Belief, PFNAgent
 from bbo_envs import make_problem
 from bbo_envs.functions.gp import predict_along
 from bbo_envs.functions.kernels import RBF as OwnRBF
-from training.acquisition import CANDIDATES, acquisition_loss, ask_posterior, lesson, local_search
+from training.acquisition import (
+    CANDIDATES,
+    LESSONS,
+    acquisition_loss,
+    ask_posterior,
+    lessons,
+    search,
+)
 from training.configs import PRESETS
 from training.trainer import Trainer
 
@@ -32,19 +39,60 @@ SMALL = dataclasses.replace(
 )
 
 
-def searched(budget=15, batch=4, seed=0, **arguments):
+def small(seed=0):
+    return PFNAgent(width=8, heads=2, layers=1, generator=torch.Generator().manual_seed(seed))
+
+
+def histories(budget=15, batch=4, seed=0, **arguments):
     problem = make_problem("BBO-GP-2d-v0", budget=budget, sampler="fourier", **arguments)
     generator = torch.Generator().manual_seed(seed)
-    return problem, local_search(problem, problem.reset(batch, generator), generator)
+    with torch.no_grad():
+        return problem, list(search(small(), problem, problem.reset(batch, generator), generator))
 
 
-def test_the_search_looks_near_and_far():
-    _, (memory, _) = searched(budget=100, batch=64)
+def searched(**arguments):
+    """What is known before the last query."""
+    problem, found = histories(**arguments)
+    return problem, found[-1]
+
+
+def lesson(task="BBO-GP-2d-v0", budget=12, batch=5):
+    problem = make_problem(task, budget=budget, sampler="fourier")
+    generator = torch.Generator().manual_seed(0)
+    return lessons(small(), problem, problem.reset(batch, generator), generator)[-1]
+
+
+def test_searches_look_near_and_far():
+    _, (memory, _) = searched(budget=60, batch=64)
     x, best = memory.evaluations.x, memory.history.best_x
-    assert x.shape == (64, 99, 2)
+    assert x.shape == (64, 59, 2)
     assert ((x >= 0) & (x <= 1)).all()
     near = ((x - best.unsqueeze(1)).norm(dim=-1) < 0.1).float().mean(1)
     assert near.min() < 0.2 < 0.5 < near.max()
+
+
+def test_a_history_holds_what_came_back_before_a_query():
+    _, found = histories(budget=9, workers=3)
+    for t, (memory, value) in enumerate(found):
+        back = max(0, t - 2)
+        assert memory.evaluations.x.shape[1] == value.shape[1] == back
+        assert (memory.pending.there.sum(1) == t - back).all()
+    for before, after in zip(found, found[1:], strict=False):
+        assert torch.equal(after.value[:, : before.value.shape[1]], before.value)
+
+
+def test_the_network_guides_most_searches(monkeypatch):
+    """To one corner, if that is all it likes: three quarters of 400, within five deviations."""
+    agent = small()
+    monkeypatch.setattr(
+        agent, "weigh", lambda seen, x: Belief(-x.square().sum(-1), x[..., 0], x[..., 0])
+    )
+    problem = make_problem("BBO-GP-6d-v0", budget=20, sampler="fourier")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        *_, last = search(agent, problem, problem.reset(400, generator), generator)
+    cornered = last.memory.evaluations.x[:, 8:].norm(dim=-1).median(1).values < 0.9
+    assert abs(cornered.double().mean() - 0.75) < 5 * 0.022
 
 
 def test_values_are_shown_through_monotone_warps():
@@ -96,15 +144,23 @@ def test_before_anything_came_back_the_prior_speaks():
 
 
 def test_a_quarter_of_the_candidates_lies_around_the_best_of_the_others():
-    problem = make_problem("BBO-GP-6d-v0", budget=30, sampler="fourier")
-    generator = torch.Generator().manual_seed(0)
-    found = lesson(problem, problem.reset(32, generator), generator)
+    found = lesson("BBO-GP-6d-v0", budget=30, batch=32)
     assert found.candidates.shape == (32, CANDIDATES, 6)
     last = CANDIDATES - CANDIDATES // 4
     best = found.improvement[:, :last].argmax(1)
     best = found.candidates[torch.arange(32), best].unsqueeze(1)
     distance = (found.candidates - best).norm(dim=-1)
     assert distance[:, last:].median() < 0.5 * distance[:, :last].median()
+
+
+def test_lessons_are_given_on_the_way_and_at_the_end():
+    problem = make_problem("BBO-GP-2d-v0", budget=40, sampler="fourier")
+    generator = torch.Generator().manual_seed(0)
+    found = lessons(small(), problem, problem.reset(2, generator), generator)
+    lengths = [given.memory.evaluations.x.shape[1] for given in found]
+    assert 1 < len(lengths) <= LESSONS
+    assert lengths == sorted(set(lengths))
+    assert lengths[-1] == 39
 
 
 def test_the_last_steps_of_a_run_alone_are_predicted_as_with_the_others(generator):
@@ -123,9 +179,7 @@ def test_the_last_steps_of_a_run_alone_are_predicted_as_with_the_others(generato
 
 
 def test_the_loss_of_one_who_knows_is_zero():
-    problem = make_problem("BBO-GP-2d-v0", budget=12, sampler="fourier")
-    generator = torch.Generator().manual_seed(0)
-    given = lesson(problem, problem.reset(5, generator), generator)
+    given = lesson()
     right = Belief(1e9 * given.improvement, given.mean, given.deviation.clamp_min(1e-3).log())
     loss = acquisition_loss(lambda memory, candidates: right, given)
     torch.testing.assert_close(loss, torch.zeros(5), atol=1e-4, rtol=0)
@@ -134,9 +188,7 @@ def test_the_loss_of_one_who_knows_is_zero():
 
 
 def test_the_mismatch_is_the_divergence_of_two_normals():
-    problem = make_problem("BBO-GP-2d-v0", budget=12, sampler="fourier")
-    generator = torch.Generator().manual_seed(0)
-    given = lesson(problem, problem.reset(2, generator), generator)
+    given = lesson(batch=2)
     given = given._replace(mean=torch.full((2, 64), 0.3), deviation=torch.full((2, 64), 0.8))
     said = Belief(1e9 * given.improvement, torch.full((2, 64), -0.1), torch.full((2, 64), 0.2))
     expected = torch.distributions.kl_divergence(

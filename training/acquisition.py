@@ -1,12 +1,15 @@
 """Teaching a network to weigh candidates: histories of any kind, and what a posterior says of them.
 
-No back-propagation through time: the network is shown what a random local search has found on
-samples of a Gaussian process, and candidates for the next query. The exact posterior, which only
-training knows, says how much each candidate is expected to improve (Jones, Schonlau & Welch 1998).
-As in Müller et al. 2023, "PFNs4BO", histories are not the network's own, and any will do.
+No back-propagation through time: the network is shown what searches have found on samples of a
+Gaussian process, and candidates for the next query. The exact posterior, which only training knows,
+says how much each candidate is expected to improve (Jones, Schonlau & Welch 1998). Any history
+teaches, as in Müller et al. 2023, "PFNs4BO"; but most are the network's own, as in Ross, Gordon &
+Bagnell 2011, "A Reduction of Imitation Learning and Structured Prediction to No-Regret Online
+Learning".
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +25,12 @@ from bbo_envs.problem import Problem, ProblemState
 
 LOSS = "acquisition"
 CANDIDATES = 64
+# Of each search, at different times.
+LESSONS = 4
+# The share of searches that the network guides, and what it chooses from.
+_GUIDED, _FEW = 0.75, 24
+# It reads what is known once in so many queries, to save time.
+_READ_EVERY = 3
 # How far points lie from what they are drawn around.
 _REACH = (0.01, 0.5)
 # The best points, which others are drawn around.
@@ -76,16 +85,20 @@ def check(functions: Any) -> None:
         )
 
 
-def lesson(
-    problem: Problem, start: tuple[ProblemState, Observation], generator: torch.Generator
-) -> Lesson:
-    """Plays a local search on a problem whose functions are GP samples, and asks the posterior.
+def lessons(
+    agent: PFNAgent,
+    problem: Problem,
+    start: tuple[ProblemState, Observation],
+    generator: torch.Generator,
+) -> list[Lesson]:
+    """Plays searches on a problem whose functions are GP samples, and asks the posterior.
 
     Three quarters of the candidates lie where the network draws its own: all over the cube, and
     around the best points found; the rest around the best of these.
 
     Args:
-        problem: The problem; the histories hold one query fewer than its budget.
+        agent: The network, which guides most of the searches.
+        problem: The problem; the last lesson's histories hold one query fewer than its budget.
         start: What its ``reset`` gave.
         generator: Draws queries, warps and candidates, on the CPU.
 
@@ -93,47 +106,78 @@ def lesson(
         >>> from bbo_envs import make_problem
         >>> problem = make_problem("BBO-GP-2d-v0", budget=10)
         >>> generator = torch.Generator().manual_seed(0)
-        >>> lesson(problem, problem.reset(3, generator), generator).improvement.shape
+        >>> agent = PFNAgent(width=8, heads=2, generator=generator)
+        >>> found = lessons(agent, problem, problem.reset(3, generator), generator)
+        >>> [given.improvement.shape for given in found][-1]
         torch.Size([3, 64])
     """
     functions: Any = problem.functions
+    drawn = torch.randint(problem.budget, (LESSONS - 1,), generator=generator).tolist()
+    times = {*drawn, problem.budget - 1}
     with torch.no_grad():
-        history = local_search(problem, start, generator)
-        quarter = CANDIDATES // 4
-        wide = torch.rand(len(history.value), quarter, functions.dim, generator=generator)
-        points = torch.cat([_around(history.memory, CANDIDATES - 2 * quarter, generator), wide], 1)
-        first = ask_posterior(history, points, functions.kernel, problem.noise)
-        best = pick(points, first.improvement.argmax(1, keepdim=True))
-        points = torch.cat([points, _beside(best.expand(-1, quarter, -1), generator)], 1)
-        given = ask_posterior(history, points, functions.kernel, problem.noise)
-        moved: Lesson = map_tensors(lambda part: part.to(functions.device), given)
-        return moved
+        found = search(agent, problem, start, generator)
+        return [
+            _lesson(history, functions.kernel, problem.noise, generator, functions.device)
+            for t, history in enumerate(found)
+            if t in times
+        ]
 
 
-def local_search(
-    problem: Problem, start: tuple[ProblemState, Observation], generator: torch.Generator
-) -> History:
-    """Queries all over the cube, and around the best points so far, as often as chance has it."""
+def _lesson(
+    history: History,
+    kernel: Kernel,
+    noise: float,
+    generator: torch.Generator,
+    device: torch.device,
+) -> Lesson:
+    points = _candidates(history.memory, CANDIDATES - CANDIDATES // 4, generator)
+    first = ask_posterior(history, points, kernel, noise)
+    best = pick(points, first.improvement.argmax(1, keepdim=True))
+    further = _beside(best.expand(-1, CANDIDATES // 4, -1), generator)
+    given = ask_posterior(history, torch.cat([points, further], 1), kernel, noise)
+    moved: Lesson = map_tensors(lambda part: part.to(device), given)
+    return moved
+
+
+def search(
+    agent: PFNAgent,
+    problem: Problem,
+    start: tuple[ProblemState, Observation],
+    generator: torch.Generator,
+) -> Iterator[History]:
+    """What searches have found before each of their queries.
+
+    Most rows ask for the best of a few candidates, as the network has it: on its own histories,
+    where the easy improvements have been made, it has to know more than on any others. The other
+    rows look around the best points so far. All look anywhere as often as chance has it.
+    """
     world, observation = start
     batch, dim = len(observation.y), problem.functions.dim
+    device = problem.functions.device
     memory = no_memory(batch, dim, problem.budget, torch.float32, torch.device("cpu"))
     value = torch.zeros(batch, 0, dtype=torch.float64)
-    everywhere, chance, size = torch.rand(3, batch, generator=generator)
+    everywhere, chance, size, own = torch.rand(4, batch, generator=generator)
     warp = torch.where(chance < _WARPED, _MOST_WARPED * size, 0.0).double()
-    while True:
+    guided = (own < _GUIDED).unsqueeze(1)
+    everywhere = torch.where(guided.squeeze(1), 0.2 * everywhere, everywhere).square()
+    for t in range(problem.budget):
         y = observation.y.double().cpu()
         shown = torch.where(warp > 0, torch.expm1(warp * y) / warp.clamp_min(1e-9), y)
         o = observation.o.cpu()
         memory = remember(memory, Observation(observation.x.float().cpu(), shown, o))
         if memory.evaluations.y.shape[1] > value.shape[1]:
             value = torch.cat([value, y.unsqueeze(1)], 1)
-        if world.t == problem.budget - 1:
-            return History(memory, value)
+        yield History(memory, value)
         x = _around(memory, 1, generator).squeeze(1)
-        wide = torch.rand(batch, generator=generator) < everywhere.square()
+        few = _candidates(memory, _FEW, generator)
+        if t % _READ_EVERY == 0:
+            seen = agent.read(map_tensors(lambda part: part.to(device), memory))
+        best = agent.weigh(seen, few.to(device)).logit.argmax(1, keepdim=True).cpu()
+        x = torch.where(guided, pick(few, best).squeeze(1), x)
+        wide = torch.rand(batch, generator=generator) < everywhere
         x = torch.where(wide.unsqueeze(1), torch.rand(batch, dim, generator=generator), x)
         memory = memory._replace(pending=ask(memory.pending, x))
-        world, observation, _ = problem.step(world, x.to(problem.functions.device))
+        world, observation, _ = problem.step(world, x.to(device))
 
 
 def ask_posterior(history: History, candidates: Tensor, kernel: Kernel, noise: float) -> Lesson:
@@ -196,6 +240,13 @@ def _predict(
     noise_variance = max(noise**2, 1e-6)
     mean, variance = predict_along(kernel, evaluations, points.unsqueeze(1), noise_variance)
     return mean.squeeze(1), variance.squeeze(1)
+
+
+def _candidates(memory: Memory, number: int, generator: torch.Generator) -> Tensor:
+    """Points ``[B, number, d]``, a third of them all over the cube, the others around the best."""
+    batch, dim = memory.history.best_x.shape
+    wide = torch.rand(batch, number // 3, dim, generator=generator)
+    return torch.cat([_around(memory, number - number // 3, generator), wide], 1)
 
 
 def _around(memory: Memory, number: int, generator: torch.Generator) -> Tensor:

@@ -184,7 +184,7 @@ PRESETS: dict[str, TrainConfig] = {
     "pfn": _any_dimension(
         "pfn",
         loss="acquisition",
-        iterations=8_000,
+        iterations=4_000,
         batch=64,
         micro_batches=2,
         first_horizon=6,

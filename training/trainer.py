@@ -14,7 +14,7 @@ from agents.pfn import PFNAgent
 from bbo_envs.problem import Problem
 from bbo_envs.registration import make_problem
 from bbo_envs.seeds import AGENT_SEED
-from training.acquisition import LOSS, acquisition_loss, check, lesson
+from training.acquisition import LOSS, acquisition_loss, check, lessons
 from training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from training.configs import TrainConfig
 from training.distributed import Processes
@@ -170,8 +170,9 @@ class Trainer:
         problem = build(self.mixture.draw(generator), horizon, self.device)
         start = problem.reset(config.batch // config.micro_batches, generator)
         if isinstance(self.agent, PFNAgent):
-            loss = acquisition_loss(self.agent, lesson(problem, start, generator))
-            return Played(loss.mean(), loss.new_zeros(1, 0), problem.functions.dim)
+            given = lessons(self.agent, problem, start, generator)
+            losses = torch.stack([acquisition_loss(self.agent, one).mean() for one in given])
+            return Played(losses.mean(), losses.new_zeros(1, 0), problem.functions.dim)
         optimum = problem.functions.optimum(start[0].function)
         loss_of = make_loss(config.loss, problem.functions, problem.noise, optimum)
         run = unroll(
