@@ -32,7 +32,7 @@ from training.score import held_out, milestones
 
 FILE = "comparison.parquet"
 RIVALS = ("random", "cmaes", "tpe", "gp-ei", "gp-ei-known")
-ANY_DIMENSION = ("universal", "pfn", "posterior-guided")
+ANY_DIMENSION = ("universal", "posterior-guided")
 FLAT = ("lstm-oi", "dnc-oi")
 FUNCTIONS = 64
 # SMAC takes half a minute for a hundred queries.

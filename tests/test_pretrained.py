@@ -187,6 +187,12 @@ def test_a_card_tells_the_scores_on_every_task():
     assert other["best_at"].keys() == {"4"}
 
 
+def test_scoring_tells_of_every_run_that_it_has_played():
+    problem, played = make_problem("BBO-GP-1d-v0", budget=12), []
+    score(Centre(None), problem, 3, lambda: played.append(len(played)))
+    assert len(played) == 3  # that of 12, shuffled too, and that of 10
+
+
 def test_what_is_validated_on_is_neither_held_out_nor_trained_on():
     task = {"task": "BBO-GP-2d-v0", "arguments": {"sampler": "fourier"}, "budget": 1}
     problem = make_problem("BBO-GP-2d-v0", sampler="fourier", budget=1)

@@ -122,7 +122,6 @@ def run(
 
 def export(agent: Network, config: TrainConfig, path: Path, functions: int) -> None:
     """Scores a trained network and writes it with its card."""
-    _console.print("Scoring on held-out functions ...")
     facts = {
         "training": {
             "command": command_for(config, path.stem),

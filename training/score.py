@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 from gymnasium.spaces import Box
+from rich.console import Console
+from rich.progress import Progress
 from scipy import stats
 from torch import Tensor
 
@@ -70,13 +72,19 @@ def half_width(deviation: Any, count: Any) -> Any:
     return stats.t.ppf(0.975, count - 1) * deviation / count**0.5
 
 
-def score(agent: Agent, problem: Problem, functions: int = 1000) -> dict[str, Any]:
+def score(
+    agent: Agent,
+    problem: Problem,
+    functions: int = 1000,
+    played: Callable[[], object] = lambda: None,
+) -> dict[str, Any]:
     """Plays an agent on held-out functions.
 
     Args:
         agent: The optimiser.
         problem: The task.
         functions: The number of functions.
+        played: Called after each of its runs on all functions, one more than ``milestones``.
 
     Returns:
         ``best_at``: for each milestone up to the budget, and the budget itself, the mean of the
@@ -87,10 +95,15 @@ def score(agent: Agent, problem: Problem, functions: int = 1000) -> dict[str, An
         ``best_at_shuffled``: the means when every function is shown another one's values, which
         must be worse.
     """
-    run = _play(agent, problem, functions)
-    shuffled = _play(_Shuffled(agent), problem, functions)
+
+    def play(agent: Agent, problem: Problem) -> _Run:
+        run = _play(agent, problem, functions)
+        played()
+        return run
+
+    run, shuffled = play(agent, problem), play(_Shuffled(agent), problem)
     marks = milestones(problem.budget)
-    shorter = {t: _play(agent, _with_budget(problem, t), functions) for t in marks[:-1]}
+    shorter = {t: play(agent, _with_budget(problem, t)) for t in marks[:-1]}
     return {
         "functions": functions,
         "best_at": {str(t): _best(run, t) for t in marks},
@@ -102,7 +115,7 @@ def score(agent: Agent, problem: Problem, functions: int = 1000) -> dict[str, An
 
 
 def scores(agent: Agent, tasks: list[dict[str, Any]], functions: int) -> dict[str, Any]:
-    """What a card says of how good a network is.
+    """What a card says of how good a network is; shows its progress on a terminal.
 
     Args:
         agent: The network.
@@ -114,9 +127,14 @@ def scores(agent: Agent, tasks: list[dict[str, Any]], functions: int) -> dict[st
         returns.
     """
     found = []
-    for entry in tasks:
-        problem = make_problem(entry["task"], budget=entry["budget"], **entry["arguments"])
-        found.append({**entry, **score(agent, problem, functions)})
+    total = sum(len(milestones(entry["budget"])) + 1 for entry in tasks)
+    # Standard output may be JSON.
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("scoring", total=total)
+        for entry in tasks:
+            problem = make_problem(entry["task"], budget=entry["budget"], **entry["arguments"])
+            facts = score(agent, problem, functions, lambda: progress.advance(bar))
+            found.append({**entry, **facts})
     return {"score": found[0], "scores": found[1:]}
 
 
