@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from agents import CLASSICAL
 from bbo_envs.registration import make_problem
 from bbo_envs.suites import TaskSpec
 from evaluation.metrics import curves
@@ -63,7 +64,7 @@ def _draw_panel(axis: Any, evaluations: pd.DataFrame, agents: list[str]) -> None
             low = low.clip(lower=mean / 10.0)
         axis.fill_between(lines["t"], low, mean + half_width, color=colour, alpha=0.15, lw=0)
         label = f"{agent} (n = {lines['n'].iloc[0]})"
-        width = 2.5 if str(agent).startswith("lstm") else 1.3
+        width = 1.3 if agent in CLASSICAL else 2.5
         axis.plot(lines["t"], mean, color=colour, lw=width, label=label)
     if with_regret:
         axis.set_yscale("log")
