@@ -249,7 +249,7 @@ def test_weights_that_do_not_fit_their_card_are_refused(copied):
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_network_of_every_kind_is_saved_and_loaded(kind, tmp_path):
     generator = torch.Generator().manual_seed(0)
-    agent = make_network(kind, 2, {"hidden": 8}, generator)
+    agent = make_network(kind, 2, {"width": 12} if kind == "pfn" else {"hidden": 8}, generator)
     path = tmp_path / "net.safetensors"
     pretrained.save(path, agent, {})
     assert card(path)["architecture"]["kind"] == kind

@@ -285,7 +285,8 @@ def test_presets_make_networks_for_their_dimension(name):
     if agent.dim is None:
         assert name == config.network
     else:
-        assert name == f"{config.network}-{config.loss}-{agent.dim}d"
+        loss = config.loss.removesuffix("-balanced")
+        assert name == f"{config.network}-{loss}-{agent.dim}d"
 
 
 def test_the_presets_of_the_paper():
