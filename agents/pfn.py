@@ -32,9 +32,9 @@ from bbo_envs.functions.streams import Stream, normal, streams, uniform
 # The lengths, per root of d, over which heads look before training.
 _LENGTHS = (0.08, 1.0)
 # How far candidates lie from the points that they are drawn around.
-_NEAR = (0.01, 0.5)
+NEAR = (0.01, 0.5)
 # Points around which candidates are drawn.
-_CENTRES = 8
+CENTRES = 8
 _LEAST = 1e-3
 _BEYOND = 1e6
 
@@ -180,7 +180,7 @@ class PFNAgent(nn.Module):
             seen = self.read(memory)
             logit = self.weigh(seen, x).logit
             for _ in range(self.rounds):
-                best = pick(x, logit.topk(min(_CENTRES, logit.shape[1]), 1).indices)
+                best = pick(x, logit.topk(min(CENTRES, logit.shape[1]), 1).indices)
                 further = draws.beside(best, max(1, self.candidates // 2))
                 x = torch.cat([x, further], 1)
                 logit = torch.cat([logit, self.weigh(seen, further).logit], 1)
@@ -211,11 +211,9 @@ class PFNAgent(nn.Module):
     def weigh(self, seen: "Read", candidates: Tensor) -> Belief:
         """What the network says of candidates ``[B, P, d]``; O(P t)."""
         squared = _squared_distance(candidates, seen.points, seen.there)
-        root = candidates.shape[-1] ** 0.5
         gap = nn.functional.pad(squared[..., 1:], (1, 0), value=1.0).amin(-1).sqrt()
-        near = (candidates - seen.incumbent.unsqueeze(1)).norm(dim=-1) / root
-        centre = (candidates - 0.5).norm(dim=-1) / root
-        own = torch.stack([(gap + _LEAST).log(), (near + _LEAST).log(), centre], -1)
+        near, centre = _place(candidates, seen.incumbent)
+        own = torch.stack([(gap + _LEAST).log(), near, centre], -1)
         shared = seen.shared.unsqueeze(1).expand(-1, own.shape[1], -1)
         token = self.candidate(torch.cat([own, shared], -1))
         for layer, level in zip(self.layers, seen.levels, strict=True):
@@ -312,7 +310,7 @@ class _Draws:
         y = memory.evaluations.y.masked_fill(memory.evaluations.o == 0, torch.inf)
         if not y.shape[1]:
             return self.beside(memory.history.best_x.unsqueeze(1), number)
-        best = y.topk(min(_CENTRES, y.shape[1]), 1, largest=False)
+        best = y.topk(min(CENTRES, y.shape[1]), 1, largest=False)
         centres = pick(memory.evaluations.x, best.indices)
         there = best.values.isfinite().unsqueeze(-1)
         centres = torch.where(there, centres, memory.history.best_x.unsqueeze(1))
@@ -322,7 +320,7 @@ class _Draws:
 
     def beside(self, centres: Tensor, number: int) -> Tensor:
         """Points ``[B, number, d]`` near and far from centres ``[B, n, d]``, in turn."""
-        first, last = (math.log(distance) for distance in _NEAR)
+        first, last = (math.log(distance) for distance in NEAR)
         share, self.row_stream = uniform(self.row_stream, number, self.dtype)
         reach = (first + share * (last - first)).exp().unsqueeze(-1)
         steps, self.coordinate_stream = normal(self.coordinate_stream, number, self.dtype)
@@ -343,18 +341,23 @@ def _known(memory: Memory) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     else:
         best = best_x.new_zeros(z.shape[:2])
     excess = (z - best.unsqueeze(-1)) * o.unsqueeze(1)
-    number = torch.cat([o, pending.there], 1).sum(-1, keepdim=True)
+    points, there = torch.cat([x, pending.x], 1), torch.cat([o, pending.there], 1)
+    number = there.sum(-1, keepdim=True)
     dim = torch.full_like(number, math.log(best_x.shape[1]))
     shared = torch.cat([best, number.log1p(), dim], -1)
 
-    points = torch.cat([x, pending.x], 1)
-    there = torch.cat([o, pending.there], 1)
-    near = ((points - best_x.unsqueeze(1)).norm(dim=-1) / points.shape[-1] ** 0.5 + _LEAST).log()
+    near, centre = _place(points, best_x)
     out = torch.cat([torch.zeros_like(o), pending.there], 1)
     values = torch.cat([z, excess], 1).mT
     values = nn.functional.pad(values, (0, 0, 0, pending.x.shape[1]))
-    centre = (points - 0.5).norm(dim=-1) / points.shape[-1] ** 0.5
     return points, torch.cat([values, torch.stack([near, out, centre], -1)], -1), there, shared
+
+
+def _place(points: Tensor, incumbent: Tensor) -> tuple[Tensor, Tensor]:
+    """How far points ``[B, n, d]`` lie from the incumbent, as a logarithm, and from the centre."""
+    root = points.shape[-1] ** 0.5
+    near = (points - incumbent.unsqueeze(1)).norm(dim=-1) / root
+    return (near + _LEAST).log(), (points - 0.5).norm(dim=-1) / root
 
 
 def _squared_distance(a: Tensor, b: Tensor, there: Tensor) -> Tensor:

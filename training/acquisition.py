@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agents.features import pick
 from agents.pending import ask
-from agents.pfn import Memory, PFNAgent, no_memory, remember
+from agents.pfn import CENTRES, NEAR, Memory, PFNAgent, no_memory, remember
 from bbo_envs.core import Observation, map_tensors
 from bbo_envs.functions.gp import expected_improvement, predict_along
 from bbo_envs.functions.kernels import Kernel
@@ -31,10 +31,6 @@ LESSONS = 4
 _GUIDED, _FEW = 0.75, 24
 # It reads what is known once in so many queries, to save time.
 _READ_EVERY = 3
-# How far points lie from what they are drawn around.
-_REACH = (0.01, 0.5)
-# The best points, which others are drawn around.
-_CENTRES = 8
 # A quarter of the functions is seen through (exp(a y) - 1) / a, with a up to this.
 _WARPED, _MOST_WARPED = 0.25, 2.0
 # The weight of the posterior's match beside the choice. Its terms are cut off where a candidate is
@@ -42,7 +38,7 @@ _WARPED, _MOST_WARPED = 0.25, 2.0
 _MATCH, _LARGEST_MATCH, _LEAST_DEVIATION = 0.3, 50.0, 1e-3
 
 
-class History(NamedTuple):
+class Found(NamedTuple):
     """What a search has found.
 
     Attributes:
@@ -70,19 +66,6 @@ class Lesson(NamedTuple):
     improvement: Tensor
     mean: Tensor
     deviation: Tensor
-
-
-def check(functions: Any) -> None:
-    """Checks that functions are samples of a Gaussian process.
-
-    Raises:
-        ValueError: If they are not.
-    """
-    if getattr(functions, "kernel", None) is None:
-        raise ValueError(
-            f"loss {LOSS!r} needs the posterior of the generating GP, which "
-            f"{type(functions).__name__} does not have; train on a task of GP samples"
-        )
 
 
 def lessons(
@@ -124,7 +107,7 @@ def lessons(
 
 
 def _lesson(
-    history: History,
+    history: Found,
     kernel: Kernel,
     noise: float,
     generator: torch.Generator,
@@ -144,7 +127,7 @@ def search(
     problem: Problem,
     start: tuple[ProblemState, Observation],
     generator: torch.Generator,
-) -> Iterator[History]:
+) -> Iterator[Found]:
     """What searches have found before each of their queries.
 
     Most rows ask for the best of a few candidates, as the network has it: on its own histories,
@@ -167,7 +150,9 @@ def search(
         memory = remember(memory, Observation(observation.x.float().cpu(), shown, o))
         if memory.evaluations.y.shape[1] > value.shape[1]:
             value = torch.cat([value, y.unsqueeze(1)], 1)
-        yield History(memory, value)
+        yield Found(memory, value)
+        if t == problem.budget - 1:
+            return
         x = _around(memory, 1, generator).squeeze(1)
         few = _candidates(memory, _FEW, generator)
         if t % _READ_EVERY == 0:
@@ -180,7 +165,7 @@ def search(
         world, observation, _ = problem.step(world, x.to(device))
 
 
-def ask_posterior(history: History, candidates: Tensor, kernel: Kernel, noise: float) -> Lesson:
+def ask_posterior(history: Found, candidates: Tensor, kernel: Kernel, noise: float) -> Lesson:
     """What the exact posterior says of candidates ``[B, P, d]``.
 
     Queries that are out are conditioned on as if they had returned its mean, and count as found
@@ -255,7 +240,7 @@ def _around(memory: Memory, number: int, generator: torch.Generator) -> Tensor:
     centres = best.unsqueeze(1).expand(-1, number, -1)
     y = memory.evaluations.y.masked_fill(memory.evaluations.o == 0, torch.inf)
     if y.shape[1]:
-        top = y.topk(min(_CENTRES, y.shape[1]), 1, largest=False)
+        top = y.topk(min(CENTRES, y.shape[1]), 1, largest=False)
         chosen = torch.randint(top.indices.shape[1], (len(best), number), generator=generator)
         good = pick(memory.evaluations.x, top.indices.gather(1, chosen))
         other = torch.rand(len(best), number, generator=generator) < 0.5
@@ -266,7 +251,7 @@ def _around(memory: Memory, number: int, generator: torch.Generator) -> Tensor:
 
 def _beside(centres: Tensor, generator: torch.Generator) -> Tensor:
     """A point near or far from each centre ``[B, number, d]``."""
-    first, last = (math.log(reach) for reach in _REACH)
+    first, last = (math.log(reach) for reach in NEAR)
     share = torch.rand(*centres.shape[:2], 1, generator=generator)
     step = torch.randn(centres.shape, generator=generator)
     return (centres + (first + share * (last - first)).exp() * step).clamp(0.0, 1.0)

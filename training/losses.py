@@ -172,12 +172,22 @@ def make_loss(name: str, functions: Any, noise: float = 0.0, optimum: Tensor | N
     }
     if name not in losses:
         raise UnknownNameError("loss", name, losses)
-    if name in OF_POSTERIOR and kernel is None:
+    if name in OF_POSTERIOR:
+        check_posterior(name, functions, "use 'oi' or 'sum'")
+    return losses[name]
+
+
+def check_posterior(name: str, functions: Any, remedy: str) -> None:
+    """Checks that a loss can ask the posterior of the GP that functions are samples of.
+
+    Raises:
+        ValueError: If they are not samples of one.
+    """
+    if getattr(functions, "kernel", None) is None:
         raise ValueError(
             f"loss {name!r} needs the posterior of the generating GP, which "
-            f"{type(functions).__name__} does not have; use 'oi' or 'sum'"
+            f"{type(functions).__name__} does not have; {remedy}"
         )
-    return losses[name]
 
 
 def _averaged(

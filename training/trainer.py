@@ -14,12 +14,12 @@ from agents.pfn import PFNAgent
 from bbo_envs.problem import Problem
 from bbo_envs.registration import make_problem
 from bbo_envs.seeds import AGENT_SEED
-from training.acquisition import LOSS, acquisition_loss, check, lessons
+from training.acquisition import LOSS, acquisition_loss, lessons
 from training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from training.configs import TrainConfig
 from training.distributed import Processes
 from training.distribution import Drawn, Mixture
-from training.losses import OF_POSTERIOR, make_loss
+from training.losses import OF_POSTERIOR, check_posterior, make_loss
 from training.rollout import detach, unroll
 from training.schedule import draw_horizon, horizon_at, learning_rate_at
 from training.score import MILESTONES
@@ -252,7 +252,7 @@ def _dim(config: TrainConfig, mixture: Mixture) -> int:
     for drawn in mixture.settings():
         functions = build(drawn, horizon=1).functions
         if config.loss == LOSS:
-            check(functions)
+            check_posterior(LOSS, functions, "train on a task of GP samples")
         else:
             make_loss(config.loss, functions)
         if not functions.differentiable:

@@ -6,7 +6,7 @@ import hyperopt
 import numpy as np
 from hyperopt import base
 
-from agents.baselines.adapter import PerFunction, Point, take_nearest
+from agents.baselines.adapter import PerFunction, Point, not_called, take_nearest
 from bbo_envs.problem import Problem
 
 
@@ -14,7 +14,7 @@ class _Hyperopt:
     def __init__(self, dim: int, budget: int, seed: int) -> None:
         self.names = [f"x{i}" for i in range(dim)]
         space = {name: hyperopt.hp.uniform(name, 0.0, 1.0) for name in self.names}
-        self.domain = base.Domain(_not_called, space)
+        self.domain = base.Domain(not_called, space)
         self.trials = hyperopt.Trials()
         self.random = np.random.default_rng(seed)
         self.pending: list[tuple[Point, Any]] = []
@@ -44,8 +44,3 @@ class _Hyperopt:
 def tpe(problem: Problem) -> PerFunction:
     """Hyperopt's ``tpe.suggest`` in its default configuration."""
     return PerFunction(_Hyperopt)
-
-
-def _not_called(point: object) -> float:
-    """The library wants to know the objective, which only the environment knows."""
-    raise NotImplementedError

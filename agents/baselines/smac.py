@@ -8,7 +8,7 @@ from ConfigSpace import ConfigurationSpace, Float
 from smac import HyperparameterOptimizationFacade, Scenario
 from smac.runhistory import TrialInfo, TrialValue
 
-from agents.baselines.adapter import PerFunction, Point, take_nearest
+from agents.baselines.adapter import PerFunction, Point, not_called, take_nearest
 from bbo_envs.problem import Problem
 
 
@@ -27,7 +27,7 @@ class _SMAC:
             output_directory=Path(self.folder.name),
         )
         self.facade = HyperparameterOptimizationFacade(
-            scenario, _not_called, logging_level=False, overwrite=True
+            scenario, not_called, logging_level=False, overwrite=True
         )
         self.pending: list[tuple[Point, TrialInfo]] = []
 
@@ -44,8 +44,3 @@ class _SMAC:
 def smac(problem: Problem) -> PerFunction:
     """SMAC3's facade for hyper-parameters, with its random forest, in its default configuration."""
     return PerFunction(_SMAC)
-
-
-def _not_called(config: object, seed: int = 0) -> float:
-    """SMAC wants to know the objective, which only the environment knows."""
-    raise NotImplementedError
