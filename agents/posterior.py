@@ -320,7 +320,9 @@ def predict(posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def log_probability_of_improvement(posterior: Posterior, z: Tensor, margin: float) -> Tensor:
+def log_probability_of_improvement(
+    posterior: Posterior, z: Tensor, margin: float | Tensor
+) -> Tensor:
     """Log P(f(z) < incumbent - margin * amplitude) ``[B, n]``, averaged over the hypotheses.
 
     Kushner 1964; the margin says how far the search looks: a large one explores, zero exploits.
@@ -328,7 +330,7 @@ def log_probability_of_improvement(posterior: Posterior, z: Tensor, margin: floa
     Args:
         posterior: The posterior.
         z: ``[B, n, d]``.
-        margin: In amplitudes of the function, at least 0.
+        margin: In amplitudes of the function, at least 0; a number, or one per row, ``[B, 1]``.
     """
     mean, deviation = predict(posterior, z)
     target = posterior.incumbent - margin * posterior.amplitude

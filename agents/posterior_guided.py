@@ -28,6 +28,9 @@ from bbo_envs.functions.streams import uniform
 _SIZES = (0.5, 0.04)
 # How far from the incumbent the nearest and the farthest of the candidates around it may be.
 _NEAR = (0.01, 0.5)
+# Where no candidate is likelier than this to improve by the margin, the margin is halved, so often.
+_HOPELESS = math.log(1e-6)
+_HALVINGS = 6
 
 
 class PosteriorGuidedState(NamedTuple):
@@ -50,7 +53,8 @@ class PosteriorGuidedAgent(nn.Module):
     A query is where the probability of improvement by a margin is largest (Kushner 1964), under a
     posterior that is averaged over kernels, length scales and noise levels (``agents.posterior``).
     The margin shrinks as the budget is used up, so that the search explores first and exploits at
-    the end. The ascent starts from the network's proposal and from the likeliest of some random
+    the end; and where no candidate has hope of it, as on a function that is known already, it gives
+    way at once. The ascent starts from the network's proposal and from the likeliest of some random
     points, and moves along the normalised gradient by steps of learned sizes, in units of the
     likeliest length scale. The first ``alone * d`` queries start from the proposal alone: while the
     posterior knows little, a trained network knows better where to go.
@@ -153,12 +157,13 @@ class PosteriorGuidedAgent(nn.Module):
                 beliefs = observe(beliefs, *observation)
             posterior = suppose(condition(beliefs, self.hypotheses), *pending)
             starts = proposal.detach().unsqueeze(1)
-            margin = self._margin(history)
+            margin = proposal.new_full((len(proposal), 1), self._margin(history))
             if history.steps > self.alone * proposal.shape[1]:
                 draws, stream = uniform(stream, self.candidates, proposal.dtype)
                 points = draws.view(*proposal.shape, -1).mT
                 points = torch.cat([points, _around(history.best_x.detach(), points)], 1)
-                starts = torch.cat([starts, self._promising(posterior, points, margin)], 1)
+                promising, margin = self._promising(posterior, points, margin)
+                starts = torch.cat([starts, promising], 1)
             climbed = self._climb(posterior, starts, margin)
             pending = ask(pending, climbed.x)
         # Of value zero: they carry the gradient to the proposal and to the sizes.
@@ -178,12 +183,22 @@ class PosteriorGuidedAgent(nn.Module):
         falling: float = left**self.margin_power
         return self.last_margin + (self.margin - self.last_margin) * falling
 
-    def _promising(self, posterior: Posterior, points: Tensor, margin: float) -> Tensor:
-        """The points that are likeliest to improve, one fewer than starts."""
-        scores = log_probability_of_improvement(likeliest(posterior), points, margin)
-        return pick(points, scores.topk(min(self.starts - 1, scores.shape[1])).indices)
+    def _promising(
+        self, posterior: Posterior, points: Tensor, margin: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The points likeliest to improve, one fewer than starts, and margins with hope of it."""
+        posterior = likeliest(posterior)
+        scores = log_probability_of_improvement(posterior, points, margin)
+        for _ in range(_HALVINGS):
+            hopeless = scores.amax(1, keepdim=True) < _HOPELESS
+            if not hopeless.any():
+                break
+            margin = torch.where(hopeless, 0.5 * margin, margin)
+            scores = log_probability_of_improvement(posterior, points, margin)
+        most = min(self.starts - 1, scores.shape[1])
+        return pick(points, scores.topk(most).indices), margin
 
-    def _climb(self, posterior: Posterior, x: Tensor, margin: float) -> "_Climbed":
+    def _climb(self, posterior: Posterior, x: Tensor, margin: Tensor) -> "_Climbed":
         """Ascends from points ``[B, n, d]``, the proposal first, and keeps the best point met."""
         length_scale = posterior.hypotheses.length_scale[:, :1, None]
         points, scores, directions = [], [], []
@@ -221,7 +236,7 @@ class _Climbed(NamedTuple):
     own: Tensor
 
 
-def _uphill(posterior: Posterior, x: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+def _uphill(posterior: Posterior, x: Tensor, margin: Tensor) -> tuple[Tensor, Tensor]:
     """The score ``[B, n]`` and its normalised gradient, without what points out of the cube."""
     with torch.enable_grad():
         z = x.detach().requires_grad_()

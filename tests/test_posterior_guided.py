@@ -4,6 +4,8 @@ What it shares with the network that proposes (symmetries, purity, dimensions) i
 ``test_universal.py``.
 """
 
+import math
+
 import pytest
 import torch
 from gymnasium.spaces import Box
@@ -198,10 +200,40 @@ def test_the_margin_falls_from_the_first_query_to_the_last(monkeypatch):
         generator = torch.Generator().manual_seed(0)
         problem = gp(2, 9)
         unroll(agent, problem, problem.reset(2, generator), generator)
-    margins = list(dict.fromkeys(margin for _, _, margin, _ in calls))
+    assert all((margin == margin[0]).all() for _, _, margin, _ in calls)
+    margins = list(dict.fromkeys(margin[0].item() for _, _, margin, _ in calls))
     assert len(margins) == 9
     assert margins == sorted(margins, reverse=True)
     assert (margins[0], margins[-1]) == (pytest.approx(0.7), pytest.approx(0.1))
+
+
+def test_the_margin_gives_way_where_nothing_is_left_to_find(monkeypatch):
+    """On a slope whose lowest end has been seen; a fast sine, in the other row, has hope left.
+
+    By halves, up to the first with which a candidate has a chance of one in a million.
+    """
+    calls = spied(monkeypatch)
+    agent = make(ascent=1, margin=0.8, last_margin=0.8)
+    x = torch.linspace(0.0, 1.0, 12, dtype=DOUBLE)
+    rough = torch.sin(40.0 * x)
+    state = agent.init(2, Box(0, 1, (1,)), 40, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for here, y in zip(x, rough, strict=True):
+            observation = Observation(here.expand(2, 1), torch.stack([here, y]), torch.ones(2))
+            calls.clear()
+            _, state = agent.step(state, observation)
+            state = state._replace(
+                pending=Pending(here.expand(2, 1, 1), torch.ones(2, 1, dtype=DOUBLE))
+            )
+    kept = calls[-1][2]
+    assert kept[1].item() == 0.8
+    halvings = math.log2(0.8 / kept[0].item())
+    assert halvings in range(1, 7)
+    weighed = [(margin[0].item(), values[0].max().item()) for _, _, margin, values in calls]
+    refused = {margin: best for margin, best in weighed if margin > kept[0].item()}
+    assert len(refused) == halvings
+    assert max(refused.values()) < math.log(1e-6)
+    assert halvings == 6 or max(b for m, b in weighed if m == kept[0].item()) >= math.log(1e-6)
 
 
 def test_the_network_is_alone_at_first(monkeypatch):
