@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN ?= .venv/bin/
 SETUP ?= .venv/installed
 
-.PHONY: benchmark test test-slow lint format train-weights compare tables bench docs wheel clean
+.PHONY: benchmark test test-slow lint format train-weights paper compare tables bench docs wheel clean
 
 benchmark: $(SETUP)  ## Learned against classical optimisers: a table, a Parquet file, a picture
 	$(BIN)bbo benchmark
@@ -29,6 +29,9 @@ format: $(SETUP)  ## Applies the formatter and the linter's fixes
 train-weights: $(SETUP)  ## Retrains the networks that ship (hours); resumes where it was stopped
 	set -e; for name in $$($(BIN)python -c 'from training.configs import PRESETS; print(*PRESETS)'); \
 	do $(BIN)bbo train --preset $$name; done
+
+paper: $(SETUP)  ## Figures 3 to 7 and table 1 of Chen et al. (an hour); resumes; FULL=--full for more
+	$(BIN)bbo paper $(FULL)
 
 compare: $(SETUP)  ## The networks beside their rivals (an hour); resumes where it was stopped
 	$(BIN)python -m evaluation.comparison results

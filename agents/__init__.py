@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from typing import TYPE_CHECKING, Any
 
 from agents.base import Agent
 from agents.networks import NETWORKS, Network
@@ -9,6 +10,10 @@ from agents.pretrained import WeightsError, card, load, trained_names
 from agents.recurrent import LSTMAgent
 from bbo_envs.errors import UnknownNameError, require_extra
 from bbo_envs.problem import Problem
+
+if TYPE_CHECKING:
+    from agents.sb3 import export_sb3 as export_sb3
+    from agents.sb3 import from_sb3 as from_sb3
 
 __all__ = [
     "CLASSICAL",
@@ -34,8 +39,10 @@ CLASSICAL = {
     "gp-ei": ("agents.baselines.gp_ei:gp_ei", "botorch", "baselines"),
     "gp-ei-known": ("agents.baselines.gp_ei:gp_ei_known", "botorch", "baselines"),
     "gp-optuna": ("agents.baselines.optuna:gp", "optuna", "baselines"),
+    "gp-bayesian": ("agents.baselines.gp_bayesian:gp_bayesian", "numpyro", "rivals"),
     "smac": ("agents.baselines.smac:smac", "smac", "smac"),
     "ngopt": ("agents.baselines.nevergrad:ngopt", "nevergrad", "rivals"),
+    "les": ("agents.baselines.les:les", "evosax", "les"),
 }
 
 
@@ -44,8 +51,9 @@ def make_agent(name: str, problem: Problem) -> Agent:
 
     Args:
         name: One of ``CLASSICAL``; a trained network, or its name without the dimension
-            (``"lstm-oi"`` is ``"lstm-oi-6d"`` where d = 6); or the path of a weights file.
-            Networks that propose in any number of dimensions have none in their names.
+            (``"lstm-oi"`` is ``"lstm-oi-6d"`` where d = 6); or the path of a weights file, or of
+            a model by Stable-Baselines3 (``.zip``, or exported). Networks that propose in any
+            number of dimensions have none in their names.
         problem: What it will be used on. Only its dimension is looked at, save by
             ``"gp-ei-known"``, which is given the kernel that generates the functions, and the
             noise.
@@ -67,8 +75,9 @@ def make_agent(name: str, problem: Problem) -> Agent:
         agent: Agent = getattr(importlib.import_module(module), factory)(problem)
         return agent
     dim = problem.functions.dim
-    if name.endswith(".safetensors") or name in trained_names():
-        network = load(name)
+    of_sb3 = name.endswith(".zip") or _is_export(name)
+    if of_sb3 or name.endswith(".safetensors") or name in trained_names():
+        network = _of_sb3("from_sb3")(name) if of_sb3 else load(name)
         if network.dim not in (None, dim):
             raise ValueError(f"agent {name!r} proposes in {network.dim} dimensions, not in {dim}")
         return network
@@ -78,3 +87,20 @@ def make_agent(name: str, problem: Problem) -> Agent:
     if others:
         raise ValueError(f"there is no {name!r} network for d = {dim}, only {', '.join(others)}")
     raise UnknownNameError("agent", name, [*CLASSICAL, *trained_names()])
+
+
+def _is_export(name: str) -> bool:
+    """Whether a weights file holds a model by Stable-Baselines3."""
+    return name.endswith(".safetensors") and card(name)["architecture"].get("kind") == "sb3"
+
+
+def _of_sb3(name: str) -> Any:
+    """What is imported when it is asked for, with its library."""
+    if name not in ("export_sb3", "from_sb3"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require_extra(f"agents.{name}", "rl", "stable_baselines3", "sb3_contrib")
+    return getattr(importlib.import_module("agents.sb3"), name)
+
+
+if not TYPE_CHECKING:  # or else every name would be one to a type checker
+    __getattr__ = _of_sb3

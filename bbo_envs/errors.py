@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 from gymnasium.error import ResetNeeded
 
+# Longer lists of names are cut down to the nearest.
+_SHOWN = 50
+_CLOSE = 5
+
 
 class QueryError(ValueError):
     """A query point is not a finite point of the unit cube of the right shape."""
@@ -19,14 +23,24 @@ class BudgetExhaustedError(ResetNeeded):
     """A step was asked for after the last evaluation of the budget."""
 
 
+class StoreError(RuntimeError):
+    """A folder does not hold results that this version reads."""
+
+
+class WorkerLostError(RuntimeError):
+    """A process that worked for this one was killed."""
+
+
 class UnknownNameError(LookupError):
     """A name (of a task, an agent, a preset, ...) that nothing is registered under."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
         known = sorted(known)
-        close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(str(name), known, n=_CLOSE, cutoff=0.5)
         hint = f"Did you mean {close[0]!r}? " if close else ""
-        super().__init__(f"Unknown {kind} {name!r}. {hint}Known: {', '.join(known)}.")
+        shown = known if len(known) <= _SHOWN else [*(close or known[:_CLOSE]), "…"]
+        count = "" if shown is known else f" ({len(known)} in all)"
+        super().__init__(f"Unknown {kind} {name!r}. {hint}Known: {', '.join(shown)}{count}.")
 
 
 class MissingExtraError(ImportError):

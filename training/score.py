@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -30,7 +30,7 @@ Stream = Callable[[int], torch.Generator]
 
 
 def held_out(
-    problem: Problem, seeds: range, stream: Stream = function_generator
+    problem: Problem, seeds: Iterable[int], stream: Stream = function_generator
 ) -> tuple[ProblemState, Observation]:
     """Resets a problem to the functions with these numbers, one per row.
 
