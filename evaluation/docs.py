@@ -19,6 +19,7 @@ from evaluation.benchmark import DEFAULT_TASKS
 from evaluation.figures import draw_curves
 from evaluation.store import WITHOUT_QUERIES, Store
 from evaluation.tables import markdown
+from training.score import MILESTONES
 
 ROOT = Path(__file__).parent.parent
 STORED = ROOT / "docs" / "benchmark.parquet"
@@ -96,6 +97,8 @@ def keep(evaluations: pd.DataFrame, target: Path) -> None:
     resnet = frame["task"] == paper.RESNET.id
     for name in ("y", "finished"):
         frame[name] = frame[name].where(resnet)
+    shown = frame["t"].isin(MILESTONES) | (frame["t"] == frame["budget"]) | frame["error"].notna()
+    frame = frame[shown | (frame["batch"] == 1) | resnet]
     frame.to_parquet(target, compression="zstd", index=False)
 
 
@@ -107,7 +110,7 @@ def take(folder: Path) -> None:
             evaluations = store.read()
             keep(evaluations, PAPER)
             PAPER_RECORDS.write_text(json.dumps(store.records()[-1:], indent=2) + "\n")
-            paper_figures.draw(evaluations, PAPER.parent)
+            paper_figures.draw(evaluations, PAPER.parent, [".png"])
         else:
             keep(store.read(WITHOUT_QUERIES), STORED)
     if (folder / comparison.FILE).exists():

@@ -86,24 +86,29 @@ PANELS: dict[str, tuple[Panel, ...]] = {
 }
 
 
-def draw(evaluations: pd.DataFrame, folder: Path) -> list[Path]:
+def draw(
+    evaluations: pd.DataFrame, folder: Path, suffixes: Sequence[str] = (".png", ".svg")
+) -> list[Path]:
     """Draws all figures.
 
     Args:
         evaluations: Of ``paper.paper``, queries included.
         folder: Where they go.
+        suffixes: The formats.
 
     Returns:
-        The PNG files; there is an SVG beside each.
+        The files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = {name: draw_panels(evaluations, panels) for name, panels in PANELS.items()}
     figures["figure-4-trajectories"] = _trajectories(evaluations)
     figures["figure-6-trajectory"] = _ball(evaluations)
-    for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png", dpi=110)
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-    return [folder / f"{name}.png" for name in sorted(figures)]
+    paths = []
+    for name, figure in sorted(figures.items()):
+        for suffix in suffixes:
+            paths.append(folder / f"{name}{suffix}")
+            figure.savefig(paths[-1], dpi=110, metadata={"Date": None} if suffix == ".svg" else {})
+    return paths
 
 
 def draw_panels(evaluations: pd.DataFrame, panels: Sequence[Panel]) -> Any:
