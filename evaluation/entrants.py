@@ -68,8 +68,8 @@ def enter(agents: Sequence[Reference] | Mapping[str, Reference]) -> list[Entrant
         ValueError: If two have the same name.
 
     Example:
-        >>> [(entrant.name, entrant.version) for entrant in enter(["lstm-oi-6d"])]
-        [('lstm-oi-6d', 'sha256 45d75f1da82b')]
+        >>> [entrant.name for entrant in enter(["lstm-oi-6d", "random"])]
+        ['lstm-oi-6d', 'random']
     """
     named = agents if isinstance(agents, Mapping) else None
     pairs = named.items() if named else ((_name(reference), reference) for reference in agents)

@@ -147,6 +147,7 @@ def losses(evaluations: pd.DataFrame) -> str:
     tables = (*paper.TABLES, paper.RESNET, paper.RESNET_PARALLEL)
     tasks = (*paper.SAMPLES, *paper.SYNTHETIC, paper.REPELLERS, *tables, *paper.LIMITS)
     settings = [(task, paper.BUDGET) for task in tasks] + [(paper.LONGER, paper.LONGER_BUDGET)]
+    evaluations = paper.comparable(evaluations)
     rows = []
     for task, budget in settings:
         ends = _ends(evaluations_of(evaluations, task), budget)

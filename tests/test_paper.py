@@ -137,7 +137,3 @@ def test_what_the_repository_keeps_makes_the_same_page(folder, tmp_path, monkeyp
     docs.PAPER_RECORDS.write_text(json.dumps(store.records()))
     whole = paper_page.page(frame, store.records(), docs.PAPER.parent.relative_to(tmp_path))
     assert docs.rendered_results() == whole
-
-
-def test_the_page_of_results_is_that_of_what_is_kept():
-    assert docs.RESULTS.read_text() == docs.rendered_results()

@@ -65,6 +65,10 @@ def test_tables_of_the_readme_are_those_of_the_stored_results():
     assert docs.rendered(README) == README
 
 
+def test_the_page_of_results_is_that_of_what_is_kept_of_them():
+    assert docs.RESULTS.read_text() == docs.rendered_results()
+
+
 def test_the_page_of_speed_is_that_of_the_stored_measurements():
     page = docs.SPEED_PAGE.read_text()
     assert docs.rendered_speed(page) == page
