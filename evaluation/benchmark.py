@@ -186,7 +186,7 @@ def _recorded(store: Store, whole: Plan) -> Iterator[None]:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 @contextmanager
