@@ -104,15 +104,16 @@ def paper_command(
         folder: Where the results are kept.
     """
     require_extra("bbo paper", "all", "joblib", "matplotlib", "pandas", "pyarrow")
-    from evaluation import paper, paper_figures, paper_page
+    from evaluation.paper import experiments, figures
+    from evaluation.paper.page import page
     from evaluation.store import Store
 
-    evaluations = paper.paper(folder, full=full, jobs=jobs, ray=ray, console=_console)
-    paper_figures.draw(evaluations, folder / "figures")
-    page = folder / "RESULTS.md"
+    evaluations = experiments.paper(folder, full=full, jobs=jobs, ray=ray, console=_console)
+    figures.draw(evaluations, folder / "figures")
+    path = folder / "RESULTS.md"
     records = Store(folder).records()[-1:]
-    page.write_text(paper_page.page(evaluations, records, Path("figures")))
-    _console.print(f"The page: {page}\nThe pictures: {folder / 'figures'}", soft_wrap=True)
+    path.write_text(page(evaluations, records, Path("figures")))
+    _console.print(f"The page: {path}\nThe pictures: {folder / 'figures'}", soft_wrap=True)
 
 
 def score_command(

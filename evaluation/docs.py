@@ -14,9 +14,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from evaluation import cards, comparison, listing, paper, paper_figures, paper_page, speed
+from evaluation import cards, comparison, listing, speed
 from evaluation.benchmark import DEFAULT_TASKS
 from evaluation.figures import draw_curves
+from evaluation.paper import experiments
+from evaluation.paper import figures as paper_figures
+from evaluation.paper import page as paper_page
 from evaluation.store import WITHOUT_QUERIES, Store
 from evaluation.tables import markdown
 from training.score import MILESTONES
@@ -94,7 +97,7 @@ def keep(evaluations: pd.DataFrame, target: Path) -> None:
     frame = evaluations.drop(columns=["version", "x", "asked", "reference"], errors="ignore")
     # Times count where a function was played alone, single values where workers shared a task.
     frame["seconds"] = frame["seconds"].where(frame["batch"] == 1)
-    resnet = frame["task"] == paper.RESNET.id
+    resnet = frame["task"] == experiments.RESNET.id
     for name in ("y", "finished"):
         frame[name] = frame[name].where(resnet)
     shown = frame["t"].isin(MILESTONES) | (frame["t"] == frame["budget"]) | frame["error"].notna()

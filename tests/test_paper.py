@@ -10,44 +10,47 @@ from consoles import printed
 
 from agents import CLASSICAL
 from bbo_envs.suites import suite
-from evaluation import docs, paper, paper_figures, paper_page
+from evaluation import docs
 from evaluation.entrants import enter
+from evaluation.paper import experiments
+from evaluation.paper import figures as paper_figures
+from evaluation.paper import page as paper_page
 from evaluation.store import Store
 
-TINY = paper.Size(networks=2, rivals=2, fitted=1, slow=1, slowest=1, more=False)
+TINY = experiments.Size(networks=2, rivals=2, fitted=1, slow=1, slowest=1, more=False)
 
 
 def fast_stand_ins(agents):
     """Those that take long are played by Sobol points under their names."""
-    slow = (*paper.GP, *paper.SLOW)
+    slow = (*experiments.GP, *experiments.SLOW)
     return enter({name: "sobol" if name in slow else name for name in agents})
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     patch = pytest.MonkeyPatch()
-    patch.setattr(paper, "BUDGET", 6)
-    patch.setattr(paper, "LONGER_BUDGET", 8)
-    patch.setattr(paper, "HOUR", TINY)
-    patch.setattr(paper, "enter", fast_stand_ins)
+    patch.setattr(experiments, "BUDGET", 6)
+    patch.setattr(experiments, "LONGER_BUDGET", 8)
+    patch.setattr(experiments, "HOUR", TINY)
+    patch.setattr(experiments, "enter", fast_stand_ins)
     folder = tmp_path_factory.mktemp("paper")
-    paper.paper(folder, jobs=1, console=printed())
+    experiments.paper(folder, jobs=1, console=printed())
     yield folder
     patch.undo()
 
 
 def test_the_plan_has_as_many_functions_as_the_paper_asks_for(monkeypatch):
-    monkeypatch.setattr(paper, "enter", fast_stand_ins)
+    monkeypatch.setattr(experiments, "enter", fast_stand_ins)
     counts = {}
-    for unit in paper.experiments(paper.HOUR).units:
+    for unit in experiments.experiments(experiments.HOUR).units:
         key = (unit.entrant.name, unit.task.id, unit.task.arguments_json, unit.budget)
         counts[key] = counts.get(key, 0) + 1
-    for task in paper.SAMPLES:
-        usual = (*task_key(task), paper.BUDGET)
+    for task in experiments.SAMPLES:
+        usual = (*task_key(task), experiments.BUDGET)
         on = {key[0]: count for key, count in counts.items() if key[1:] == usual}
-        assert all(on[name] >= 1000 for name in paper.NETWORKS)
+        assert all(on[name] >= 1000 for name in experiments.NETWORKS)
         assert all(on[name] >= 30 for name in ("random", "tpe", "gp-ei", "gp-ei-known"))
-        assert on["smac"] == paper.HOUR.slow
+        assert on["smac"] == experiments.HOUR.slow
     played = {key[1:3] for key in counts}
     assert played >= {task_key(task) for task in suite("paper")}
 
@@ -98,9 +101,10 @@ def test_only_functions_that_all_have_played_are_compared(folder):
     frame = Store(folder).read()
     more = frame[(frame["agent"] == "lstm-oi") & (frame["seed"] == 0)].assign(seed=7, best=-99.0)
     pd.testing.assert_frame_equal(
-        paper.comparable(pd.concat([frame, more], ignore_index=True)), paper.comparable(frame)
+        experiments.comparable(pd.concat([frame, more], ignore_index=True)),
+        experiments.comparable(frame),
     )
-    assert len(paper.comparable(frame)) == len(frame)
+    assert len(experiments.comparable(frame)) == len(frame)
     assert paper_page.losses(pd.concat([frame, more])) == paper_page.losses(frame)
 
 
@@ -115,11 +119,11 @@ def test_the_pictures_are_drawn(folder, tmp_path):
 
 def test_a_panel_shows_the_means(folder):
     frame = Store(folder).read()
-    panel = paper_figures.Panel(paper.REPELLERS, ("random", "tpe"), budget=6)
+    panel = paper_figures.Panel(experiments.REPELLERS, ("random", "tpe"), budget=6)
     figure = paper_figures.draw_panels(frame, [panel])
     lines = {line.get_color(): line for line in figure.axes[0].lines}
     assert len(lines) == 2
-    own = frame[(frame["task"] == paper.REPELLERS.id) & (frame["agent"] == "tpe")]
+    own = frame[(frame["task"] == experiments.REPELLERS.id) & (frame["agent"] == "tpe")]
     means = own.groupby("t")["best"].mean()
     shown = lines[paper_figures.LOOKS["tpe"].colour]
     np.testing.assert_allclose(shown.get_xdata(), means.index)

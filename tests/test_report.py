@@ -26,7 +26,7 @@ from report_results import (
 from scipy import stats
 
 from evaluation.report import write_report
-from evaluation.report_style import styles
+from evaluation.style import styles
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from evaluation.report_plots import Curve, for_logarithm
-from evaluation.report_style import Style
+from evaluation.report.plots import Curve, for_logarithm
+from evaluation.style import Style
 
 
 class Panel(NamedTuple):

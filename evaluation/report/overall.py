@@ -10,7 +10,7 @@ from evaluation.intervals import aggregate, interquartile_mean
 from evaluation.metrics import areas, milliseconds_per_proposal
 from evaluation.profiles import TARGETS, performance_profile, target_ecdf
 from evaluation.ranking import CriticalDifference, Ranks, critical_difference, ranks
-from evaluation.report_plots import Curve, Point
+from evaluation.report.plots import Curve, Point
 from evaluation.selection import Shared, final, leading_to, shared
 
 LEVEL = 0.05

@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 
 from agents import CLASSICAL
-from evaluation import paper
 from evaluation.figures import describe
 from evaluation.markdown import table, with_interval
 from evaluation.metrics import mean_and_interval, seconds_per_run
+from evaluation.paper import experiments
 from evaluation.run import evaluations_of
 from evaluation.tables import markdown
 from evaluation.workers import speed_ups
@@ -51,35 +51,35 @@ def page(evaluations: pd.DataFrame, records: Sequence[dict[str, Any]], pictures:
     """The page.
 
     Args:
-        evaluations: Of ``paper.paper``.
+        evaluations: Of ``experiments.paper``.
         records: Of the runs that made them; see ``store.Store.records``.
         pictures: Where the figures are, as the page refers to them.
     """
-    usual = evaluations[evaluations["budget"] == paper.BUDGET]
-    longer = evaluations[evaluations["budget"] == paper.LONGER_BUDGET]
+    usual = evaluations[evaluations["budget"] == experiments.BUDGET]
+    longer = evaluations[evaluations["budget"] == experiments.LONGER_BUDGET]
     parts = [
         _BEGINNING.format(command="make paper", environment=_environment(records)),
         "## Figure 3: samples of a Gaussian process\n",
         _picture(pictures, "figure-3-gp-samples", "Best value against evaluations, GP samples"),
         "The picture and this table show the functions that all have played, save SMAC:\n",
-        markdown(paper.comparable(usual), paper.SAMPLES),
+        markdown(experiments.comparable(usual), experiments.SAMPLES),
         "The networks on all their functions, and trained by other losses:\n",
-        markdown(usual[~usual["agent"].isin(CLASSICAL)], paper.SAMPLES),
+        markdown(usual[~usual["agent"].isin(CLASSICAL)], experiments.SAMPLES),
         "## Figure 4: trajectories in one dimension\n",
         "Blue: the function. Green: the values found. Red: the queries, from the top down.\n",
         _picture(pictures, "figure-4-trajectories", "Queries of six optimisers in one dimension"),
         "## Figure 5: benchmark functions\n",
         _picture(pictures, "figure-5-benchmark-functions", "Regret against evaluations"),
         _picture(pictures, "figure-5-run-time", "Regret against seconds spent on proposals"),
-        markdown(usual, paper.SYNTHETIC),
+        markdown(usual, experiments.SYNTHETIC),
         "## Figure 6: repellers\n",
         _picture(pictures, "figure-6-repellers", "Best value against evaluations, repellers"),
         "The path of the ball under the best query of each optimiser, from three starts:\n",
         _picture(pictures, "figure-6-trajectory", "Paths of the ball"),
-        markdown(usual, [paper.REPELLERS]),
+        markdown(usual, [experiments.REPELLERS]),
         "## Figure 7: hyper-parameters\n",
         _picture(pictures, "figure-7-hpo", "Best value against evaluations, HPO tables"),
-        markdown(usual, [*paper.TABLES, paper.RESNET, paper.RESNET_PARALLEL]),
+        markdown(usual, [*experiments.TABLES, experiments.RESNET, experiments.RESNET_PARALLEL]),
         "### Five workers\n",
         _workers(usual),
         "## Table 1: run time\n",
@@ -88,8 +88,8 @@ def page(evaluations: pd.DataFrame, records: Sequence[dict[str, Any]], pictures:
         "## Where learned optimisers lose\n",
         _picture(pictures, "limits", "Past the horizon, off distribution, in more dimensions"),
         losses(evaluations),
-        markdown(longer, [paper.LONGER]),
-        markdown(usual, paper.LIMITS),
+        markdown(longer, [experiments.LONGER]),
+        markdown(usual, experiments.LIMITS),
     ]
     return "\n".join(parts).rstrip("\n") + "\n"
 
@@ -111,7 +111,7 @@ def _environment(records: Sequence[dict[str, Any]]) -> str:
 
 def _workers(evaluations: pd.DataFrame) -> str:
     """How much sooner five workers reach what one reaches."""
-    tasks = (paper.RESNET, paper.RESNET_PARALLEL)
+    tasks = (experiments.RESNET, experiments.RESNET_PARALLEL)
     own = pd.concat([evaluations_of(evaluations, task) for task in tasks])
     rows = [
         [
@@ -133,7 +133,7 @@ def _workers(evaluations: pd.DataFrame) -> str:
 
 
 def _run_times(evaluations: pd.DataFrame) -> str:
-    own = pd.concat([evaluations_of(evaluations, task) for task in paper.SYNTHETIC])
+    own = pd.concat([evaluations_of(evaluations, task) for task in experiments.SYNTHETIC])
     seconds = seconds_per_run(own).dropna().groupby("agent").agg(["min", "max"])
     rows = []
     for agent, low, high in seconds.sort_values("max").itertuples():
@@ -144,10 +144,18 @@ def _run_times(evaluations: pd.DataFrame) -> str:
 
 def losses(evaluations: pd.DataFrame) -> str:
     """A table with a row for every task: the best network and the best rival in the end."""
-    tables = (*paper.TABLES, paper.RESNET, paper.RESNET_PARALLEL)
-    tasks = (*paper.SAMPLES, *paper.SYNTHETIC, paper.REPELLERS, *tables, *paper.LIMITS)
-    settings = [(task, paper.BUDGET) for task in tasks] + [(paper.LONGER, paper.LONGER_BUDGET)]
-    evaluations = paper.comparable(evaluations)
+    tables = (*experiments.TABLES, experiments.RESNET, experiments.RESNET_PARALLEL)
+    tasks = (
+        *experiments.SAMPLES,
+        *experiments.SYNTHETIC,
+        experiments.REPELLERS,
+        *tables,
+        *experiments.LIMITS,
+    )
+    settings = [(task, experiments.BUDGET) for task in tasks] + [
+        (experiments.LONGER, experiments.LONGER_BUDGET)
+    ]
+    evaluations = experiments.comparable(evaluations)
     rows = []
     for task, budget in settings:
         ends = _ends(evaluations_of(evaluations, task), budget)

@@ -13,13 +13,13 @@ import pandas as pd
 
 from bbo_envs.errors import require_extra
 from evaluation.metrics import normalised_regret
-from evaluation.report_data import settings, with_versions
-from evaluation.report_overall import comparisons
-from evaluation.report_style import styles
-from evaluation.report_summary import compared, outcome
-from evaluation.report_tables import failure_table, left_out_table, moment, speed_up_tables
-from evaluation.report_views import overall_part, task_part
+from evaluation.report.data import settings, with_versions
+from evaluation.report.overall import comparisons
+from evaluation.report.summary import compared, outcome
+from evaluation.report.tables import failure_table, left_out_table, moment, speed_up_tables
+from evaluation.report.views import overall_part, task_part
 from evaluation.selection import made
+from evaluation.style import styles
 
 
 def write_report(frame: pd.DataFrame, records: Sequence[dict[str, Any]], folder: Path) -> Path:
@@ -96,7 +96,7 @@ def _render(view: dict[str, Any]) -> str:
     from plotly.offline import get_plotlyjs
 
     environment = Environment(
-        loader=PackageLoader("evaluation"),
+        loader=PackageLoader("evaluation.report"),
         autoescape=select_autoescape(("html",)),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from evaluation.report_style import Style
+from evaluation.style import Style
 
 Figure = dict[str, Any]
 

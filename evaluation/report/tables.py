@@ -9,8 +9,8 @@ import pandas as pd
 
 from evaluation.markdown import with_interval
 from evaluation.metrics import mean_and_interval, milliseconds_per_proposal
-from evaluation.report_data import Setting
-from evaluation.report_overall import LEVEL, Overall
+from evaluation.report.data import Setting
+from evaluation.report.overall import LEVEL, Overall
 from evaluation.selection import final
 from evaluation.workers import speed_ups
 from training.score import milestones

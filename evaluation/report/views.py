@@ -10,8 +10,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from evaluation.profiles import TARGETS
-from evaluation.report_data import Setting, task_curves, time_curves
-from evaluation.report_overall import (
+from evaluation.report.data import Setting, task_curves, time_curves
+from evaluation.report.overall import (
     Overall,
     ecdf_curves,
     interval_points,
@@ -19,16 +19,15 @@ from evaluation.report_overall import (
     regret_curves,
     time_points,
 )
-from evaluation.report_pictures import (
+from evaluation.report.pictures import (
     Panel,
     critical_difference_picture,
     critical_difference_svg,
     curve_picture,
 )
-from evaluation.report_plots import interval_figure, line_figure, log_axis, scatter_figure
-from evaluation.report_style import Style
-from evaluation.report_summary import scope, verdict
-from evaluation.report_tables import (
+from evaluation.report.plots import interval_figure, line_figure, log_axis, scatter_figure
+from evaluation.report.summary import scope, verdict
+from evaluation.report.tables import (
     Table,
     milestone_table,
     pair_table,
@@ -36,6 +35,7 @@ from evaluation.report_tables import (
     standings_table,
 )
 from evaluation.selection import made
+from evaluation.style import Style
 
 _NORMALISED = "normalised regret"
 _TIME = "milliseconds per proposal"

@@ -13,7 +13,7 @@ import pandas as pd
 from bbo_envs.suites import TaskSpec
 from evaluation.figures import describe
 from evaluation.metrics import curves
-from evaluation.report_plots import Curve
+from evaluation.report.plots import Curve
 from evaluation.workers import best_by_time
 
 _KEY = ["task", "arguments", "budget"]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from evaluation.report_data import Setting
-from evaluation.report_overall import LEVEL, Overall
-from evaluation.report_tables import p_value
+from evaluation.report.data import Setting
+from evaluation.report.overall import LEVEL, Overall
+from evaluation.report.tables import p_value
 from evaluation.selection import made
 
 _FEW_AGENTS, _FEW_TASKS = 8, 4

@@ -12,21 +12,21 @@ from torch import Tensor
 from bbo_envs.core import map_tensors
 from bbo_envs.registration import make_problem
 from bbo_envs.suites import TaskSpec
-from evaluation import paper
 from evaluation.figures import describe
 from evaluation.metrics import curves
-from evaluation.report_style import Style, styles
+from evaluation.paper import experiments
 from evaluation.run import evaluations_of
+from evaluation.style import Style, styles
 from evaluation.workers import best_by_time
 from training.score import held_out
 
 AGENTS = (
-    *paper.NETWORKS,
-    *paper.FAST,
-    *paper.GP,
-    *paper.SLOW,
-    *paper.LOSSES,
-    *paper.MORE,
+    *experiments.NETWORKS,
+    *experiments.FAST,
+    *experiments.GP,
+    *experiments.SLOW,
+    *experiments.LOSSES,
+    *experiments.MORE,
 )
 LOOKS = styles(AGENTS)
 _GRID = 400
@@ -50,38 +50,50 @@ class Panel(NamedTuple):
     task: TaskSpec
     agents: Sequence[str]
     against: str = "t"
-    budget: int = paper.BUDGET
+    budget: int = experiments.BUDGET
     title: str = ""
     all_functions: bool = False
 
 
-_EVERYBODY = (*paper.NETWORKS, *paper.FAST, *paper.GP, "smac", *paper.MORE)
-_RESNET = (*paper.NETWORKS, "tpe", "smac", "gp-ei")
+_EVERYBODY = (*experiments.NETWORKS, *experiments.FAST, *experiments.GP, "smac", *experiments.MORE)
+_RESNET = (*experiments.NETWORKS, "tpe", "smac", "gp-ei")
 
 PANELS: dict[str, tuple[Panel, ...]] = {
     "figure-3-gp-samples": (
-        *(Panel(task, _EVERYBODY) for task in paper.SAMPLES),
+        *(Panel(task, _EVERYBODY) for task in experiments.SAMPLES),
         Panel(
-            paper.SAMPLES[2],
-            (*paper.FLAT, *paper.LOSSES),
+            experiments.SAMPLES[2],
+            (*experiments.FLAT, *experiments.LOSSES),
             title="d = 6: losses of training",
             all_functions=True,
         ),
     ),
-    "figure-5-benchmark-functions": tuple(Panel(task, _EVERYBODY) for task in paper.SYNTHETIC),
-    "figure-5-run-time": tuple(
-        Panel(task, (*_EVERYBODY, "gp-bayesian"), against="seconds") for task in paper.SYNTHETIC
+    "figure-5-benchmark-functions": tuple(
+        Panel(task, _EVERYBODY) for task in experiments.SYNTHETIC
     ),
-    "figure-6-repellers": (Panel(paper.REPELLERS, _EVERYBODY),),
+    "figure-5-run-time": tuple(
+        Panel(task, (*_EVERYBODY, "gp-bayesian"), against="seconds")
+        for task in experiments.SYNTHETIC
+    ),
+    "figure-6-repellers": (Panel(experiments.REPELLERS, _EVERYBODY),),
     "figure-7-hpo": (
-        *(Panel(task, _EVERYBODY) for task in paper.TABLES),
-        Panel(paper.RESNET, _RESNET, title="ResNet, one evaluation after another"),
-        Panel(paper.RESNET_PARALLEL, _RESNET, title="ResNet, 5 workers"),
-        Panel(paper.RESNET_PARALLEL, _RESNET, "time", title="ResNet, 5 workers: simulated time"),
+        *(Panel(task, _EVERYBODY) for task in experiments.TABLES),
+        Panel(experiments.RESNET, _RESNET, title="ResNet, one evaluation after another"),
+        Panel(experiments.RESNET_PARALLEL, _RESNET, title="ResNet, 5 workers"),
+        Panel(
+            experiments.RESNET_PARALLEL, _RESNET, "time", title="ResNet, 5 workers: simulated time"
+        ),
     ),
     "limits": (
-        Panel(paper.LONGER, (*paper.NETWORKS, *paper.FAST), budget=paper.LONGER_BUDGET),
-        *(Panel(task, (*paper.ANY_DIMENSION, *paper.FAST)) for task in paper.LIMITS),
+        Panel(
+            experiments.LONGER,
+            (*experiments.NETWORKS, *experiments.FAST),
+            budget=experiments.LONGER_BUDGET,
+        ),
+        *(
+            Panel(task, (*experiments.ANY_DIMENSION, *experiments.FAST))
+            for task in experiments.LIMITS
+        ),
     ),
 }
 
@@ -92,7 +104,7 @@ def draw(
     """Draws all figures.
 
     Args:
-        evaluations: Of ``paper.paper``, queries included.
+        evaluations: Of ``experiments.paper``, queries included.
         folder: Where they go.
         suffixes: The formats.
 
@@ -128,7 +140,7 @@ def draw_panels(evaluations: pd.DataFrame, panels: Sequence[Panel]) -> Any:
 def _draw_panel(axis: Any, evaluations: pd.DataFrame, panel: Panel) -> dict[str, Any]:
     own = evaluations_of(evaluations, panel.task)
     own = own[own["budget"] == panel.budget]
-    own = own if panel.all_functions else paper.comparable(own)
+    own = own if panel.all_functions else experiments.comparable(own)
     column = "regret" if own["regret"].notna().any() else "best"
     labels = {}
     for agent in panel.agents:
@@ -176,11 +188,11 @@ def _line(runs: pd.DataFrame, against: str, column: str) -> pd.DataFrame:
 
 def _trajectories(evaluations: pd.DataFrame) -> Any:
     """Figure 4: a function of one variable, the values found, and the queries in order."""
-    task, seed = paper.SAMPLES[0], 0
+    task, seed = experiments.SAMPLES[0], 0
     grid = torch.linspace(0.0, 1.0, _GRID, dtype=torch.float64).unsqueeze(1)
     y = _values(task, seed, grid)
     own = evaluations_of(evaluations, task)
-    own = own[(own["budget"] == paper.BUDGET) & (own["seed"] == seed) & (own["t"] <= _STEPS)]
+    own = own[(own["budget"] == experiments.BUDGET) & (own["seed"] == seed) & (own["t"] <= _STEPS)]
     figure, axes = _axes(2, 3, (13.0, 7.0))
     for axis, agent in zip(axes, _TRAJECTORIES, strict=True):
         run = own[(own["agent"] == agent) & own["error"].isna()].sort_values("t")
@@ -197,12 +209,12 @@ def _trajectories(evaluations: pd.DataFrame) -> Any:
 def _ball(evaluations: pd.DataFrame) -> Any:
     """Figure 6: the paths of the ball under the best query of each optimiser, on three starts."""
     agents = ("lstm-oi", "dnc-oi", "universal", "posterior-guided", "tpe", "random")
-    problem = make_problem(paper.REPELLERS.id)
+    problem = make_problem(experiments.REPELLERS.id)
     functions: Any = problem.functions
     side = torch.linspace(-6.0, 4.0, 200, dtype=torch.float64)
     down = torch.linspace(-7.0, 1.5, 200, dtype=torch.float64)
     reward = functions.reward(torch.cartesian_prod(side, down)).view(200, 200)
-    own = evaluations_of(evaluations, paper.REPELLERS)
+    own = evaluations_of(evaluations, experiments.REPELLERS)
     figure, axes = _axes(1, 3, (14.0, 4.6))
     labels: dict[str, Any] = {}
     for seed, axis in enumerate(axes):
