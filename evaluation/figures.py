@@ -1,18 +1,18 @@
 """Pictures of stored evaluations, by Matplotlib."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from agents import CLASSICAL
 from bbo_envs.registration import make_problem
 from bbo_envs.suites import TaskSpec
+from evaluation.drawing import curves_of, draw_curve
 from evaluation.metrics import curves
 from evaluation.run import evaluations_of
+from evaluation.style import Style, styles
 
-# Okabe & Ito's palette, which colour-blind readers can tell apart.
-COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 _COLUMNS = 3
 
 
@@ -50,30 +50,22 @@ def draw_curves(evaluations: pd.DataFrame, tasks: list[TaskSpec], path: Path) ->
     rows = -(-len(tasks) // columns)
     figure = Figure(figsize=(6.0 * columns, 4.2 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
-    agents = list(dict.fromkeys(evaluations["agent"]))
+    looks = styles(list(dict.fromkeys(evaluations["agent"])))
     for axis, task in zip(axes, tasks, strict=False):
-        _draw_panel(axis, evaluations_of(evaluations, task), agents)
+        _draw_panel(axis, evaluations_of(evaluations, task), looks)
         axis.set_title(describe(task))
     for axis in axes[len(tasks) :]:
         axis.axis("off")
     figure.savefig(path, dpi=150)
 
 
-def _draw_panel(axis: Any, evaluations: pd.DataFrame, agents: list[str]) -> None:
+def _draw_panel(axis: Any, evaluations: pd.DataFrame, looks: Mapping[str, Style]) -> None:
     with_regret = bool(evaluations["regret"].notna().any())
     frame = curves(evaluations, "regret" if with_regret else "best")
-    for agent, lines in frame.groupby("agent"):
-        colour = COLOURS[agents.index(str(agent)) % len(COLOURS)]
-        mean, half_width = lines["mean"], lines["half_width"]
-        low = mean - half_width
-        if with_regret:  # A symmetric band may reach below zero, which a logarithm cannot show.
-            low = low.clip(lower=mean / 10.0)
-        axis.fill_between(lines["t"], low, mean + half_width, color=colour, alpha=0.15, lw=0)
-        label = f"{agent} (n = {lines['n'].iloc[0]})"
-        width = 1.3 if agent in CLASSICAL else 2.5
-        axis.plot(lines["t"], mean, color=colour, lw=width, label=label)
-    if with_regret:
-        axis.set_yscale("log")
+    counts = frame.groupby("agent")["n"].max()
+    for curve in curves_of(frame, list(looks)):
+        label = f"{curve.agent} (n = {counts[curve.agent]})"
+        draw_curve(axis, curve, looks[curve.agent], log_y=with_regret, label=label)
     axis.set_xlabel("evaluations")
     axis.set_ylabel("regret of the best so far" if with_regret else "best value so far")
     axis.grid(alpha=0.3)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-pytest_plugins = ["catalogue"]
+pytest_plugins = ["catalogue", "sb3_models"]
 
 
 @pytest.fixture

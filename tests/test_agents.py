@@ -8,30 +8,17 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from rollouts import play, seed_of_library
 
 import bbo_envs
 from agents import CLASSICAL, LSTMAgent, make_agent
 from agents.features import empty_history, update, value_features
 from agents.recurrent import clamp_to_cube
 from bbo_envs import Objective, Observation, Problem, UnknownNameError, make_problem
-from training.rollout import unroll
 
 
 def lstm(dim, seed=0, **sizes):
     return LSTMAgent(dim, generator=torch.Generator().manual_seed(seed), **sizes)
-
-
-def play(agent, problem, batch=1, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        return unroll(agent, problem, problem.reset(batch, generator), generator)
-
-
-def seed_of_library(problem):
-    """The seed that an agent hands on to its library in ``play``."""
-    generator = torch.Generator().manual_seed(0)
-    problem.reset(1, generator)
-    return torch.randint(2**31 - 1, (1,), generator=generator).item()
 
 
 def agents_for(problem):

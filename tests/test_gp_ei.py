@@ -12,7 +12,8 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch.quasirandom import SobolEngine
 
 from agents import make_agent
-from agents.baselines.gp_ei import GPEI, Run, _Marginal, fit
+from agents.baselines.gp_ei import GPEI, Run
+from agents.baselines.gp_side_by_side import Marginal, fit
 from bbo_envs import Observation, make_problem
 from bbo_envs.functions.gp import expected_improvement, posterior, predict
 from bbo_envs.functions.kernels import RBF, Matern52
@@ -109,7 +110,7 @@ def test_the_fast_posterior_is_botorchs(generator):
     at = torch.rand(7, 2, 1, 3, dtype=torch.float64, generator=generator)
     for agent in AGENTS:
         model = agent._model(states)
-        fast, expected = _Marginal(model).posterior(at), model.posterior(at)
+        fast, expected = Marginal(model).posterior(at), model.posterior(at)
         mean, deviation = 0.0, 1.0
         if agent.kernel is None:  # the default model standardises its values
             mean, deviation = model.outcome_transform.means, model.outcome_transform.stdvs

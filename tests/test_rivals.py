@@ -16,6 +16,7 @@ from botorch.models.transforms import Standardize
 from botorch.optim import optimize_acqf
 from botorch.utils.sampling import manual_seed
 from evosax.algorithms import LearnedES
+from rollouts import play, seed_of_library
 from scipy.stats import norm
 from torch.distributions import MultivariateNormal
 from torch.quasirandom import SobolEngine
@@ -24,7 +25,6 @@ from agents import make_agent
 from agents.baselines import gp_bayesian
 from agents.baselines.gp_ei import Run
 from bbo_envs import Objective, Observation, Problem, make_problem
-from training.rollout import unroll
 
 # Hyper-parameters that a sampler might give for functions of two parameters.
 SAMPLES = {
@@ -35,19 +35,6 @@ SAMPLES = {
     "c1": torch.tensor([[0.8, 1.3], [1.4, 1.0], [1.1, 0.6]]),
 }
 SAMPLES = {name: sample.double() for name, sample in SAMPLES.items()}
-
-
-def play(agent, problem, batch=1, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        return unroll(agent, problem, problem.reset(batch, generator), generator)
-
-
-def seed_of_library(problem):
-    """The seed that an agent hands on to its library in ``play``."""
-    generator = torch.Generator().manual_seed(0)
-    problem.reset(1, generator)
-    return torch.randint(2**31 - 1, (1,), generator=generator).item()
 
 
 def evaluate(problem, points):

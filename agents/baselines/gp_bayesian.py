@@ -32,7 +32,8 @@ from botorch.optim import optimize_acqf
 from botorch.utils.sampling import manual_seed
 from torch import Tensor
 
-from agents.baselines.gp_ei import _SEARCH, GPEI, Run, _botorch, _cube
+from agents.baselines.gp_ei import GPEI, Run
+from agents.baselines.gp_side_by_side import SEARCH, as_botorch_needs, cube
 from bbo_envs.core import Observation
 from bbo_envs.problem import Problem
 
@@ -70,9 +71,9 @@ class GPBayesian(GPEI):
         return torch.stack([self._propose_alone(run) for run in runs])
 
     def _propose_alone(self, run: Run) -> Tensor:
-        with _botorch(), manual_seed(run.seed + run.asked):
+        with as_botorch_needs(), manual_seed(run.seed + run.asked):
             acquisition = LogExpectedImprovement(self._model([run]), -min(run.y))
-            best: Tensor = optimize_acqf(acquisition, _cube(len(run.x[0])), q=1, **_SEARCH)[0]
+            best: Tensor = optimize_acqf(acquisition, cube(len(run.x[0])), q=1, **SEARCH)[0]
         return best[0]
 
     def _model(self, runs: Sequence[Run]) -> Any:

@@ -72,14 +72,7 @@ def les(problem: Problem) -> PerFunction:
     strategy goes on from the distribution that it has, as it does in the library.
 
     Example:
-        >>> import torch
         >>> from bbo_envs import make_problem
-        >>> problem = make_problem("BBO-GP-2d-v0")
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> _, observation = problem.reset(1, generator)
-        >>> agent = les(problem)
-        >>> x, _ = agent.step(agent.init(1, problem.space, 100, generator), observation)
-        >>> x.shape
-        torch.Size([1, 2])
+        >>> agent = les(make_problem("BBO-GP-2d-v0"))
     """
     return PerFunction(_LES)

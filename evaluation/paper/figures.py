@@ -12,11 +12,12 @@ from torch import Tensor
 from bbo_envs.core import map_tensors
 from bbo_envs.registration import make_problem
 from bbo_envs.suites import TaskSpec
+from evaluation.drawing import curves_of, draw_curve, pen
 from evaluation.figures import describe
 from evaluation.metrics import curves
 from evaluation.paper import experiments
 from evaluation.run import evaluations_of
-from evaluation.style import Style, styles
+from evaluation.style import styles
 from evaluation.workers import best_by_time
 from training.score import held_out
 
@@ -87,11 +88,11 @@ PANELS: dict[str, tuple[Panel, ...]] = {
     "limits": (
         Panel(
             experiments.LONGER,
-            (*experiments.NETWORKS, *experiments.FAST),
+            (*experiments.NETWORKS, *experiments.FAST, "gp-ei"),
             budget=experiments.LONGER_BUDGET,
         ),
         *(
-            Panel(task, (*experiments.ANY_DIMENSION, *experiments.FAST))
+            Panel(task, (*experiments.ANY_DIMENSION, *experiments.FAST, "gp-ei"))
             for task in experiments.LIMITS
         ),
     ),
@@ -148,13 +149,8 @@ def _draw_panel(axis: Any, evaluations: pd.DataFrame, panel: Panel) -> dict[str,
         line = _line(runs, panel.against, column)
         if line.empty:
             continue
-        look = LOOKS[agent]
-        low, high = line["mean"] - line["half_width"], line["mean"] + line["half_width"]
-        if column == "regret":
-            low = low.clip(lower=line["mean"] / 10.0)
-        axis.fill_between(line["at"], low, high, color=look.colour, alpha=0.12, lw=0)
-        n = int(line["n"].max())
-        (labels[agent],) = axis.plot(line["at"], line["mean"], **_pen(look), label=f"n = {n}")
+        (curve,) = curves_of(line.assign(agent=agent), [agent])
+        labels[agent] = draw_curve(axis, curve, LOOKS[agent], log_y=column == "regret")
     axis.set_title(panel.title or describe(panel.task), fontsize="medium")
     axis.set_xlabel(
         {"t": "evaluations", "seconds": "seconds spent on proposals", "time": "simulated time"}[
@@ -164,25 +160,23 @@ def _draw_panel(axis: Any, evaluations: pd.DataFrame, panel: Panel) -> dict[str,
     axis.set_ylabel("regret of the best so far" if column == "regret" else "best value so far")
     if panel.against == "seconds":
         axis.set_xscale("log")
-    if column == "regret":
-        axis.set_yscale("log")
     axis.grid(alpha=0.3)
     return labels
 
 
 def _line(runs: pd.DataFrame, against: str, column: str) -> pd.DataFrame:
-    """Columns at, mean, half_width, n."""
+    """Columns t (where it stands on the axis), mean, half_width, n."""
     if against == "time":
         last = runs["finished"].max()
         times = np.linspace(0.0, 0.0 if pd.isna(last) else last, 200)
-        return best_by_time(runs, times).rename(columns={"time": "at"})
-    line = curves(runs, column).rename(columns={"t": "at"})
+        return best_by_time(runs, times).rename(columns={"time": "t"})
+    line = curves(runs, column)
     if against == "seconds":
         alone = runs[(runs["batch"] == 1) & runs["error"].isna()]
         # What proposing has taken by the time of each query, on average over the runs timed.
         spent = alone.groupby("t")["seconds"].mean().cumsum()
-        line = line[line["at"].isin(spent.index)]
-        line["at"] = line["at"].map(spent)
+        line = line[line["t"].isin(spent.index)]
+        line["t"] = line["t"].map(spent)
     return line
 
 
@@ -227,7 +221,7 @@ def _ball(evaluations: pd.DataFrame) -> Any:
                 continue
             query = run.sort_values("y")["x"].iloc[0]
             path = functions.trace(state, torch.tensor([list(query)]))[0]
-            (labels[agent],) = axis.plot(*path.T, **_pen(LOOKS[agent]))
+            (labels[agent],) = axis.plot(*path.T, **pen(LOOKS[agent]))
         axis.set(title=f"start {seed}", xlim=(-6.0, 4.0), ylim=(-7.0, 1.5), aspect="equal")
     figure.legend(labels.values(), labels, loc="outside lower center", ncols=6, fontsize="small")
     return figure
@@ -246,7 +240,3 @@ def _axes(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]
 
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False).flatten()
-
-
-def _pen(look: Style) -> dict[str, Any]:
-    return {"color": look.colour, "ls": look.linestyle, "lw": look.width}

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from bbo_envs.suites import TaskSpec
+from evaluation.drawing import Curve, curves_of
 from evaluation.figures import describe
 from evaluation.metrics import curves
-from evaluation.report.plots import Curve
 from evaluation.workers import best_by_time
 
 _KEY = ["task", "arguments", "budget"]
@@ -92,26 +92,14 @@ def with_versions(evaluations: pd.DataFrame) -> pd.DataFrame:
 def task_curves(evaluations: pd.DataFrame, agents: Sequence[str]) -> tuple[list[Curve], bool]:
     """The curves of a setting, and whether they are of the regret, where the minimum is known."""
     with_regret = bool(evaluations["regret"].notna().any())
-    return _curves(curves(evaluations, "regret" if with_regret else "best"), agents), with_regret
+    return curves_of(curves(evaluations, "regret" if with_regret else "best"), agents), with_regret
 
 
 def time_curves(evaluations: pd.DataFrame, agents: Sequence[str]) -> list[Curve]:
     """The best value against simulated time, from when every run has one to the last ends."""
     times = np.linspace(0.0, float(evaluations["finished"].max()), _TIMES + 1)[1:]
     frame = best_by_time(evaluations, times)
-    return _curves(frame.rename(columns={"time": "t"}), agents)
-
-
-def _curves(frame: pd.DataFrame, agents: Sequence[str]) -> list[Curve]:
-    found = []
-    for agent in agents:
-        own = frame[frame["agent"] == agent]
-        if own.empty:
-            continue
-        low, high = own["mean"] - own["half_width"], own["mean"] + own["half_width"]
-        band = (low.tolist(), high.tolist()) if low.notna().all() else ()
-        found.append(Curve(agent, own["t"].tolist(), own["mean"].tolist(), *band))
-    return found
+    return curves_of(frame.rename(columns={"time": "t"}), agents)
 
 
 def _titles(keys: Sequence[tuple[str, str, int]]) -> list[str]:

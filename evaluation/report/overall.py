@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from evaluation.drawing import Curve
 from evaluation.intervals import aggregate, interquartile_mean
 from evaluation.metrics import areas, milliseconds_per_proposal
 from evaluation.profiles import TARGETS, performance_profile, target_ecdf
 from evaluation.ranking import CriticalDifference, Ranks, critical_difference, ranks
-from evaluation.report.plots import Curve, Point
+from evaluation.report.plots import Point
 from evaluation.selection import Shared, final, leading_to, shared
 
 LEVEL = 0.05

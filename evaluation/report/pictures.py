@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from evaluation.report.plots import Curve, for_logarithm
+from evaluation.drawing import Curve, draw_curve, plain
 from evaluation.style import Style
 
 
@@ -57,11 +57,8 @@ def curve_picture(
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axis, panel in zip(axes, panels, strict=True):
             for curve in panel.curves:
-                shown = for_logarithm(curve) if panel.log_y else curve
-                _draw_curve(axis, shown, styles[curve.agent])
-            axis.set(title=_plain(panel.title), xlabel=panel.x_title, ylabel=panel.y_title)
-            if panel.log_y:
-                axis.set_yscale("log")
+                draw_curve(axis, curve, styles[curve.agent], log_y=panel.log_y)
+            axis.set(title=plain(panel.title), xlabel=panel.x_title, ylabel=panel.y_title)
             axis.grid(alpha=0.3)
         handles, labels = axes[0].get_legend_handles_labels()
         # On the figure, as an optimiser's name may start with an underscore, which an axis skips.
@@ -134,7 +131,7 @@ def _draw_names(
         end, text = (1 - gap, 1 - 1.6 * gap) if on_left else (count + gap, count + 1.6 * gap)
         _stroke(axis, [rank, rank, end], [0, row, row], lw=0.8)
         axis.plot([rank], [0], "o", ms=5, color=styles[str(agent)].colour, clip_on=False)
-        name = _plain(str(agent))
+        name = plain(str(agent))
         label = f"{name}  {rank:.2f}" if on_left else f"{rank:.2f}  {name}"
         axis.text(text, row, label, ha="right" if on_left else "left", va="center", size=9)
 
@@ -162,19 +159,6 @@ def critical_difference_svg(
 
 
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-
-
-def _draw_curve(axis: Any, curve: Curve, style: Style) -> None:
-    if len(curve.low):
-        axis.fill_between(curve.x, curve.low, curve.high, color=style.colour, alpha=0.15, lw=0)
-    look = {"color": style.colour, "ls": style.linestyle, "lw": style.width}
-    marker = "o" if len(curve.x) == 1 else None
-    axis.plot(curve.x, curve.y, label=_plain(curve.agent), marker=marker, **look)
-
-
-def _plain(text: str) -> str:
-    """A $ in a name starts no formula."""
-    return text.replace("$", r"\$")
 
 
 def _context() -> Any:

@@ -1,12 +1,13 @@
 """The interactive figures of a report, as Plotly's JSON."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from evaluation.drawing import Curve, for_logarithm
 from evaluation.style import Style
 
 Figure = dict[str, Any]
@@ -17,16 +18,6 @@ _BAND = "26"
 # Two powers of ten have seven ticks at 1, 2 and 5.
 _DECADES, _MOST_TICKS = 2.0, 8
 _SYMBOLS = {"solid": "circle", "dash": "square", "dot": "diamond"}
-
-
-class Curve(NamedTuple):
-    """A line of one optimiser, with a band around it (empty where there is none)."""
-
-    agent: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
 
 
 class Point(NamedTuple):
@@ -131,23 +122,6 @@ def log_axis(values: Iterable[float | None]) -> dict[str, Any]:
     # Ticks at 1, 2, 5 and 10 where there are few powers of ten.
     dtick = "D2" if span < _DECADES else math.ceil(span / _MOST_TICKS)
     return {"type": "log", "dtick": dtick, "tickformat": "~g"}
-
-
-def for_logarithm(curve: Curve) -> Curve:
-    """A curve as a logarithmic axis can show it: of positive values.
-
-    A symmetric band may reach below zero; it ends at a tenth of the value there.
-
-    Example:
-        >>> for_logarithm(Curve("a", [1, 2], [2.0, 0.0], [-1.0, 0.0], [5.0, 0.0]))
-        Curve(agent='a', x=[1], y=[2.0], low=[0.2], high=[5.0])
-    """
-    kept = [i for i, y in enumerate(curve.y) if y > 0.0]
-    x, y = [curve.x[i] for i in kept], [curve.y[i] for i in kept]
-    if not len(curve.low):
-        return Curve(curve.agent, x, y)
-    low = [max(curve.low[i], curve.y[i] / 10.0) for i in kept]
-    return Curve(curve.agent, x, y, low, [curve.high[i] for i in kept])
 
 
 def _line(curve: Curve, style: Style) -> dict[str, Any]:
