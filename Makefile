@@ -34,7 +34,7 @@ paper: $(SETUP)  ## Figures 3 to 7 and table 1 of Chen et al. (an hour); resumes
 	$(BIN)bbo paper $(FULL)
 
 compare: $(SETUP)  ## The networks beside their rivals (an hour); resumes where it was stopped
-	$(BIN)python -m evaluation.comparison results
+	$(BIN)python -m evaluation.comparison results/compare
 
 tables: $(SETUP)  ## Computes the HPO tables anew (hours); resumes where it was stopped
 	$(BIN)python -m bbo_envs.hpo.build build svm lda resnet logreg

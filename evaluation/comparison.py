@@ -7,39 +7,33 @@ one run of the longest.
 
 import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
-from rich.progress import track
+from rich.console import Console
 from scipy import stats
 
-from agents import CLASSICAL, make_agent
-from bbo_envs.errors import MissingExtraError
-from bbo_envs.registration import make_problem
-from bbo_envs.seeds import agent_generator
+from agents import CLASSICAL
 from bbo_envs.suites import FOURIER, TaskSpec, suite
+from evaluation.benchmark import carry_out
+from evaluation.entrants import enter
 from evaluation.figures import describe
 from evaluation.markdown import table, with_interval
 from evaluation.metrics import mean_and_interval
+from evaluation.plan import Plan, plan
 from evaluation.run import evaluations_of
-from training.rollout import unroll
-from training.score import held_out, milestones
+from training.score import MILESTONES, milestones
 
-FILE = "comparison.parquet"
 RIVALS = ("random", "cmaes", "tpe", "gp-ei", "gp-ei-known")
 ANY_DIMENSION = ("universal", "posterior-guided")
 FLAT = ("lstm-oi", "dnc-oi")
 FUNCTIONS = 64
 # SMAC takes half a minute for a hundred queries.
 FEWER = {"smac": 6}
-
-
-_KEY = ["agent", "task", "arguments", "budget"]
+# Functions side by side.
+_BATCH = 64
 
 
 class Setting(NamedTuple):
@@ -54,20 +48,6 @@ class Setting(NamedTuple):
     task: TaskSpec
     horizon: int
     agents: tuple[str, ...]
-
-
-class Run(NamedTuple):
-    """One optimiser on all functions of a setting, with one budget."""
-
-    agent: str
-    task: TaskSpec
-    budget: int
-    functions: int
-
-    @property
-    def key(self) -> tuple[str, str, str, int]:
-        """What tells it apart in the file."""
-        return self.agent, self.task.id, self.task.arguments_json, self.budget
 
 
 def _gp(dim: int) -> TaskSpec:
@@ -91,76 +71,50 @@ TRANSFER = tuple(
 SETTINGS = (*ON_GP, *TRANSFER)
 
 
-def runs(settings: Iterable[Setting], functions: int) -> list[Run]:
-    """The runs that a comparison is made of, each once.
+def experiments(settings: Iterable[Setting], functions: int) -> Plan:
+    """What a comparison plays, each run once.
 
     Example:
         >>> setting = Setting(TaskSpec("BBO-Branin-2d-v0"), 50, ("universal",))
-        >>> [run.budget for run in runs([setting], 8)]
+        >>> [unit.budget for unit in experiments([setting], 1).units]
         [10, 25, 50]
     """
-    wanted = {}
-    for setting in settings:
-        for agent in setting.agents:
-            budgets = (setting.horizon,) if agent in CLASSICAL else milestones(setting.horizon)
-            for budget in budgets:
-                number = min(functions, FEWER.get(agent, functions))
-                run = Run(agent, setting.task, budget, number)
-                wanted[run.key] = run
-    return list(wanted.values())
-
-
-def play(run: Run) -> pd.DataFrame:
-    """Plays a run: a row for each function and milestone, with the best value so far."""
-    torch.set_num_threads(1)
-    problem = make_problem(run.task.id, budget=run.budget, **run.task.arguments)
-    with torch.no_grad():
-        start = held_out(problem, range(run.functions))
-        played = unroll(make_agent(run.agent, problem), problem, start, agent_generator(0))
-    best = played.value.cummin(1).values
-    marks = milestones(run.budget)
-    return pd.DataFrame(
-        {
-            "agent": run.agent,
-            "task": run.task.id,
-            "arguments": run.task.arguments_json,
-            "budget": run.budget,
-            "seed": [seed for seed in range(run.functions) for _ in marks],
-            "t": marks * run.functions,
-            "best": best[:, [t - 1 for t in marks]].flatten().tolist(),
-        }
-    )
+    wanted = {
+        (agent, setting.task.id, setting.task.arguments_json, budget): setting.task
+        for setting in settings
+        for agent in setting.agents
+        for budget in _budgets(agent, setting)
+    }
+    whole = Plan()
+    for (agent, _, _, budget), task in wanted.items():
+        seeds = range(min(functions, FEWER.get(agent, functions)))
+        whole += plan(enter([agent]), [task], budget=budget, seeds=seeds, batch=_BATCH)
+    return whole
 
 
 def compare(
     settings: Sequence[Setting] = SETTINGS,
     functions: int = FUNCTIONS,
-    folder: Path = Path("results"),
-    jobs: int = 2,
+    folder: Path = Path("results/compare"),
+    jobs: int | None = None,
+    console: Console | None = None,
 ) -> pd.DataFrame:
-    """Plays all runs that the folder does not hold yet, and keeps each as it is done.
+    """Plays all runs that the folder does not hold yet, and keeps each lot as it is done.
 
     Args:
         settings: What to compare.
-        functions: Held-out functions of each task.
-        folder: Where ``comparison.parquet`` goes.
-        jobs: Processes.
+        functions: Functions of each task, of those for evaluation.
+        folder: Where the results are kept.
+        jobs: Processes; defaults to the number of cores.
+        console: Where to print; defaults to standard output.
+
+    Returns:
+        The evaluations at milestones, as the docs keep them.
     """
-    path = folder / FILE
-    folder.mkdir(parents=True, exist_ok=True)
-    frame = pd.read_parquet(path) if path.exists() else pd.DataFrame()
-    done = set() if frame.empty else set(frame.groupby(_KEY).groups)
-    wanted = [run for run in runs(settings, functions) if run.key not in done]
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        futures = {pool.submit(play, run): run for run in wanted}
-        for future in track(as_completed(futures), "runs", total=len(futures)):
-            try:
-                frame = pd.concat([frame, future.result()], ignore_index=True)
-            except (MissingExtraError, ValueError) as error:
-                print(f"{futures[future]} is left out: {error}")
-                continue
-            frame.to_parquet(path)
-    return frame
+    whole = experiments(settings, functions)
+    frame = carry_out(whole, folder, jobs=jobs, console=console or Console())
+    marks = frame["t"].isin(MILESTONES) | (frame["t"] == frame["budget"])
+    return frame.loc[marks, ["agent", "task", "arguments", "budget", "seed", "t", "best"]]
 
 
 def markdown(frame: pd.DataFrame, settings: Sequence[Setting] = SETTINGS) -> str:
@@ -227,6 +181,10 @@ def _ranks(frame: pd.DataFrame, settings: Sequence[Setting], agents: Sequence[st
     return table(headings, rows, "l" + "r" * (len(headings) - 1))
 
 
+def _budgets(agent: str, setting: Setting) -> Sequence[int]:
+    return (setting.horizon,) if agent in CLASSICAL else milestones(setting.horizon)
+
+
 def _bests(frame: pd.DataFrame, agent: str, setting: Setting) -> pd.DataFrame:
     """The best values, a row per function and a column per milestone; empty where none played."""
     own = evaluations_of(frame[frame["agent"] == agent], setting.task)
@@ -239,7 +197,7 @@ def _bests(frame: pd.DataFrame, agent: str, setting: Setting) -> pd.DataFrame:
 
 def main() -> None:
     """Compares, into the folder named on the command line."""
-    frame = compare(folder=Path(*sys.argv[1:] or ["results"]))
+    frame = compare(folder=Path(*sys.argv[1:] or ["results/compare"]))
     print(markdown(frame))
     print(ranks(frame))
 

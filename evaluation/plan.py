@@ -29,8 +29,9 @@ class Plan:
     left_out: list[dict[str, str]] = field(default_factory=list)
 
     def __add__(self, other: "Plan") -> "Plan":
-        """One plan after the other."""
-        return Plan(self.lots + other.lots, self.left_out + other.left_out)
+        """One plan after the other; who is left out by both is told once."""
+        left_out = {tuple(entry.items()): entry for entry in self.left_out + other.left_out}
+        return Plan(self.lots + other.lots, list(left_out.values()))
 
     @property
     def units(self) -> list[Unit]:

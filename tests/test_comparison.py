@@ -3,16 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from consoles import printed
 from scipy import stats
 
-from agents import card, make_agent, trained_names
-from bbo_envs import make_problem
-from bbo_envs.seeds import agent_generator
+from agents import card, trained_names
 from bbo_envs.suites import FOURIER, TaskSpec
 from evaluation import cards, comparison
-from evaluation.comparison import Run, Setting, compare, markdown, play, ranks, runs
-from training.rollout import unroll
-from training.score import held_out
+from evaluation.benchmark import benchmark
+from evaluation.comparison import Setting, compare, markdown, ranks
 
 GP = TaskSpec("BBO-GP-2d-v0", FOURIER)
 BRANIN = TaskSpec("BBO-Branin-2d-v0", {"perturb": True})
@@ -27,46 +25,50 @@ def frame(tmp_path_factory):
     return compare(SMALL, 5, tmp_path_factory.mktemp("comparison"), jobs=1)
 
 
+def units(settings, functions):
+    whole = comparison.experiments(settings, functions)
+    return [(unit.entrant.name, unit.budget, unit.seed) for unit in whole.units]
+
+
 def test_networks_are_told_each_budget_and_rivals_the_longest():
     settings = (Setting(GP, 12, ("lstm-oi", "random")), Setting(GP, 10, ("lstm-oi", "random")))
-    assert runs(settings, 3) == [
-        Run("lstm-oi", GP, 10, 3),
-        Run("lstm-oi", GP, 12, 3),
-        Run("random", GP, 12, 3),
-        Run("random", GP, 10, 3),
-    ]
+    expected = [("lstm-oi", 10), ("lstm-oi", 12), ("random", 12), ("random", 10)]
+    assert units(settings, 2) == [(*run, seed) for run in expected for seed in range(2)]
 
 
 def test_a_slow_rival_plays_the_first_functions_only():
-    found = runs([Setting(GP, 10, ("smac", "random"))], 64)
-    assert [(run.agent, run.functions) for run in found] == [("smac", 6), ("random", 64)]
+    found = units([Setting(GP, 10, ("smac", "random"))], 64)
+    assert found == [("smac", 10, seed) for seed in range(6)] + [
+        ("random", 10, seed) for seed in range(64)
+    ]
 
 
-def test_a_run_is_the_unroll_on_the_held_out_functions():
-    frame = play(Run("lstm-oi", GP, 12, 3))
-    problem = make_problem("BBO-GP-2d-v0", budget=12, **FOURIER)
-    agent = make_agent("lstm-oi", problem)
-    run = unroll(agent, problem, held_out(problem, range(3)), agent_generator(0))
-    for row in frame.itertuples():
-        assert row.best == pytest.approx(run.value[row.seed, : row.t].min().item())
-    assert frame["t"].tolist() == [10, 12] * 3
+def test_figures_are_those_of_the_benchmark(frame, tmp_path):
+    for budget, agents in ((10, ["lstm-oi"]), (12, ["lstm-oi", "random", "sobol"])):
+        expected = benchmark(
+            agents, [GP], budget=budget, seeds=5, batch=5, folder=tmp_path, console=printed()
+        )
+        expected = expected[expected["t"].isin([10, 12])][frame.columns]
+        own = frame[(frame["task"] == GP.id) & (frame["budget"] == budget)]
+        columns = ["agent", "seed", "t"]
+        pd.testing.assert_frame_equal(
+            own.sort_values(columns, ignore_index=True),
+            expected.sort_values(columns, ignore_index=True),
+        )
 
 
-def test_a_comparison_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+def test_a_comparison_goes_on_where_it_was_stopped(tmp_path):
     """What has been played is not played again."""
-    totals = []
-
-    def track(futures, *_, total):
-        totals.append(total)
-        return futures
-
-    monkeypatch.setattr(comparison, "track", track)
     one, two = Setting(GP, 10, ("random",)), Setting(GP, 10, ("random", "sobol"))
-    first, both, again = (compare([setting], 3, tmp_path, jobs=1) for setting in (one, two, one))
-    assert totals == [1, 1, 0]
-    pd.testing.assert_frame_equal(both.iloc[: len(first)], first)
+    console = printed()
+    first, both, again = (
+        compare([setting], 3, tmp_path, jobs=1, console=console) for setting in (one, two, one)
+    )
+    text = console.file.getvalue()
+    assert "3 of 6 runs are there already; 3 to go." in text
+    assert len(first) == len(again) == 3
+    pd.testing.assert_frame_equal(both[both["agent"] == "random"], first)
     assert set(both["agent"]) == {"random", "sobol"}
-    pd.testing.assert_frame_equal(again, both)
 
 
 def test_the_table_shows_each_figure_from_its_own_run(frame):
@@ -119,11 +121,13 @@ def test_an_optimiser_that_has_played_fewer_functions_is_ranked_on_these(frame):
     assert "2 functions" in ranks(common, SMALL)
 
 
-def test_an_optimiser_that_cannot_play_is_left_out_with_a_line(tmp_path, capsys):
-    task = TaskSpec("BBO-GP-v0", {"dim": 4})
-    frame = compare([Setting(task, 10, ("lstm-oi", "random"))], 2, tmp_path, jobs=1)
+def test_an_optimiser_that_cannot_play_is_left_out_with_a_line(tmp_path):
+    task, console = TaskSpec("BBO-GP-v0", {"dim": 4}), printed()
+    settings = [Setting(task, 25, ("lstm-oi", "random"))]
+    frame = compare(settings, 2, tmp_path, jobs=1, console=console)
     assert set(frame["agent"]) == {"random"}
-    assert "no 'lstm-oi' network for d = 4" in capsys.readouterr().out
+    text = " ".join(console.file.getvalue().split())
+    assert text.count("no 'lstm-oi' network for d = 4") == 1
 
 
 def test_every_network_stands_in_the_table_with_its_score():
