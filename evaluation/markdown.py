@@ -28,10 +28,16 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], align: str) ->
 def with_interval(mean: float, half_width: float) -> str:
     """A mean and the half width of its interval, with as many decimals as show that, two at least.
 
+    The mean stands alone where there is no interval: one run has none.
+
     Example:
         >>> print(with_interval(-3.456, 0.123), with_interval(0.05731, 0.00042), sep="; ")
         -3.46 ± 0.12; 0.0573 ± 0.0004
+        >>> with_interval(-3.456, math.nan)
+        '-3.46'
     """
+    if math.isnan(half_width):
+        return f"{mean:.2f}"
     decimals = math.ceil(-math.log10(half_width)) if half_width > 0.0 else 0
     decimals = min(max(decimals, 2), _MOST_DECIMALS)
     return f"{mean:.{decimals}f} ± {half_width:.{decimals}f}"

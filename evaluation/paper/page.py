@@ -138,8 +138,13 @@ def _run_times(evaluations: pd.DataFrame) -> str:
     rows = []
     for agent, low, high in seconds.sort_values("max").itertuples():
         theirs = _PUBLISHED.get(str(agent), ("", ""))
-        rows.append([f"`{agent}`", f"{low:.3g} to {high:.3g}", *theirs])
+        span = [_brief(low)] if low == high else [_brief(low), _brief(high)]
+        rows.append([f"`{agent}`", " to ".join(span), *theirs])
     return table(["optimiser", "seconds", "in Chen et al.", "seconds there"], rows, "lrlr") + "\n"
+
+
+def _brief(seconds: float) -> str:
+    return f"{seconds:.0f}" if seconds >= 100.0 else f"{seconds:.3g}"
 
 
 def losses(evaluations: pd.DataFrame) -> str:
