@@ -75,9 +75,8 @@ def make_agent(name: str, problem: Problem) -> Agent:
         agent: Agent = getattr(importlib.import_module(module), factory)(problem)
         return agent
     dim = problem.functions.dim
-    of_sb3 = name.endswith(".zip") or _is_export(name)
-    if of_sb3 or name.endswith(".safetensors") or name in trained_names():
-        network = _of_sb3("from_sb3")(name) if of_sb3 else load(name)
+    if name.endswith((".zip", ".safetensors")) or name in trained_names():
+        network = _of_sb3("from_sb3")(name) if name.endswith(".zip") else load(name)
         if network.dim not in (None, dim):
             raise ValueError(f"agent {name!r} proposes in {network.dim} dimensions, not in {dim}")
         return network
@@ -87,11 +86,6 @@ def make_agent(name: str, problem: Problem) -> Agent:
     if others:
         raise ValueError(f"there is no {name!r} network for d = {dim}, only {', '.join(others)}")
     raise UnknownNameError("agent", name, [*CLASSICAL, *trained_names()])
-
-
-def _is_export(name: str) -> bool:
-    """Whether a weights file holds a model by Stable-Baselines3."""
-    return name.endswith(".safetensors") and card(name)["architecture"].get("kind") == "sb3"
 
 
 def _of_sb3(name: str) -> Any:

@@ -177,6 +177,14 @@ class PosteriorGuidedAgent(nn.Module):
         )
         return x, PosteriorGuidedState(proposer, beliefs, pending)
 
+    def asked(self, state: PosteriorGuidedState, x: Tensor) -> PosteriorGuidedState:
+        """The state where another query ``[B, d]`` was made than the one proposed."""
+        points = torch.cat([state.pending.x[:, :-1], x.unsqueeze(1)], 1)
+        return state._replace(
+            proposer=self.proposer.asked(state.proposer, x),
+            pending=state.pending._replace(x=points),
+        )
+
     def _margin(self, history: History) -> float:
         """The margin of the next query: ``margin`` at the first, ``last_margin`` at the last."""
         left = max(history.budget - history.steps, 0) / max(history.budget - 1, 1)

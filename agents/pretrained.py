@@ -1,6 +1,7 @@
 """Trained networks: safetensors with a JSON card beside each, checked before use."""
 
 import hashlib
+import importlib
 import json
 from importlib import resources
 from pathlib import Path
@@ -11,7 +12,8 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as pack_tensors
 
 from agents.networks import Network, make_network
-from bbo_envs.errors import UnknownNameError
+from agents.stochastic import StochasticAgent
+from bbo_envs.errors import UnknownNameError, require_extra
 
 
 class WeightsError(RuntimeError):
@@ -31,7 +33,8 @@ def trained_names() -> list[str]:
 def load(name: str | Path) -> Network:
     """Loads a trained network, ready to propose.
 
-    Its parameters require no gradient; call ``requires_grad_()`` to train it further.
+    Its parameters require no gradient; call ``requires_grad_()`` to train it further. A policy of
+    Stable-Baselines3 is what ``agents.from_sb3`` makes of it.
 
     Args:
         name: The name of a shipped network, or the path of a ``.safetensors`` file that has its
@@ -40,6 +43,7 @@ def load(name: str | Path) -> Network:
     Raises:
         UnknownNameError: If no shipped network has this name.
         WeightsError: If the file or its card is missing, damaged, or does not fit.
+        MissingExtraError: If it is a policy of Stable-Baselines3, which is not installed.
 
     Example:
         >>> load("lstm-oi-6d").dim
@@ -47,6 +51,10 @@ def load(name: str | Path) -> Network:
     """
     path = _path(name)
     facts = card(path)
+    if is_sb3(path):
+        require_extra(f"the network {str(name)!r}", "rl", "stable_baselines3", "sb3_contrib")
+        policy: Network = importlib.import_module("agents.sb3").from_sb3(path)
+        return policy
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -92,6 +100,17 @@ def card(name: str | Path) -> dict[str, Any]:
     return facts
 
 
+def is_sb3(name: str | Path) -> bool:
+    """Whether a trained network is a policy of Stable-Baselines3, by its card.
+
+    Example:
+        >>> is_sb3("lstm-oi-6d")
+        False
+    """
+    architecture = card(name).get("architecture")
+    return isinstance(architecture, dict) and architecture.get("kind") == "sb3"
+
+
 def save(path: Path, agent: Network, facts: dict[str, Any]) -> None:
     """Writes a network and its card: ``path`` and ``path`` with the suffix ``.json``.
 
@@ -115,6 +134,8 @@ def _build(architecture: dict[str, Any]) -> Network:
     arguments = dict(architecture)
     # The first networks were all LSTMs, and their cards do not say so.
     kind = arguments.pop("kind", "lstm")
+    if kind == StochasticAgent.kind:
+        return StochasticAgent(_build(arguments.pop("network")), **arguments)
     return make_network(kind, arguments.pop("dim", None), arguments)
 
 

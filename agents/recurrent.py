@@ -106,6 +106,13 @@ class RecurrentAgent(nn.Module, Generic[State]):
         gate = (gate + spread.exp() * uniform[:, :1].logit()).sigmoid()
         return clamp_to_cube(best + offset + gate * away), state
 
+    def asked(self, state: State, x: Tensor) -> State:
+        """The state where another query ``[B, dim]`` was made than the one proposed.
+
+        It is the same state: this network sees a query when it comes back.
+        """
+        return state
+
 
 class LSTMState(NamedTuple):
     """State of an ``LSTMAgent``: the recurrent state, and the history behind its features.

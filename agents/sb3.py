@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from agents.features import History, empty_history
 from agents.flat import action_to_query, flat_observation, flat_spaces
+from agents.pretrained import card
 from agents.sb3_files import POLICIES, read_policy, write_export
 from bbo_envs.core import Observation
 
@@ -122,7 +123,7 @@ class SB3Agent(nn.Module):
         return action.tanh() if policy.squash_output else action, memory
 
 
-def from_sb3(source: BaseAlgorithm | str | Path, *, deterministic: bool = True) -> SB3Agent:
+def from_sb3(source: BaseAlgorithm | str | Path, *, deterministic: bool | None = None) -> SB3Agent:
     """A model trained with Stable-Baselines3 on ``training.sb3_env.SB3VecEnv``, as an optimiser.
 
     Args:
@@ -133,6 +134,7 @@ def from_sb3(source: BaseAlgorithm | str | Path, *, deterministic: bool = True) 
             does not tell whether ``VecNormalize`` changed the observations; it must not have.
         deterministic: Play the policy's mean; else draw actions by the generator of the run. A
             policy without memory that plays its mean stays where it is once it repeats a query.
+            Defaults to what ``export_sb3`` was told, and to True elsewhere.
 
     Raises:
         WeightsError: If the file is missing, damaged, holds anything else, or cannot be rebuilt
@@ -158,16 +160,21 @@ def from_sb3(source: BaseAlgorithm | str | Path, *, deterministic: bool = True) 
                 "this model was trained on observations that VecNormalize normalises once more, "
                 "which an optimiser does not carry; train with VecNormalize(norm_obs=False)"
             )
-        return SB3Agent(source.policy, deterministic)
-    return SB3Agent(read_policy(Path(source)), deterministic)
+        return SB3Agent(source.policy, deterministic is not False)
+    path = Path(source)
+    policy = read_policy(path)
+    if deterministic is None:
+        deterministic = path.suffix != ".safetensors" or card(path).get("deterministic", True)
+    return SB3Agent(policy, deterministic)
 
 
-def export_sb3(model: BaseAlgorithm, path: str | Path) -> None:
+def export_sb3(model: BaseAlgorithm, path: str | Path, *, deterministic: bool = True) -> None:
     """Writes a model's policy as safetensors, with a JSON card beside it, for ``from_sb3``.
 
     Args:
         model: As for ``from_sb3``.
         path: Where; it ends in ``.safetensors``.
+        deterministic: How ``from_sb3`` is to play it when it is not told.
 
     Raises:
         ValueError: If the path ends otherwise, or the model was trained on other observations.
@@ -185,4 +192,5 @@ def export_sb3(model: BaseAlgorithm, path: str | Path) -> None:
         ...     from_sb3(f"{folder}/mine.safetensors").dim
         2
     """
-    write_export(Path(path), from_sb3(model).policy, model.policy_kwargs, model.use_sde)
+    told = {"deterministic": deterministic}
+    write_export(Path(path), from_sb3(model).policy, model.policy_kwargs, model.use_sde, told)

@@ -69,7 +69,11 @@ def read_policy(path: Path) -> BasePolicy:
 
 
 def write_export(
-    path: Path, policy: BasePolicy, policy_kwargs: Mapping[str, Any], use_sde: bool
+    path: Path,
+    policy: BasePolicy,
+    policy_kwargs: Mapping[str, Any],
+    use_sde: bool,
+    told: Mapping[str, Any],
 ) -> None:
     """Writes a policy as safetensors, with a JSON card beside it; see ``agents.export_sb3``.
 
@@ -78,15 +82,16 @@ def write_export(
         policy: Of one of ``POLICIES``, on the spaces of ``agents.flat``.
         policy_kwargs: What its model was told to make it with.
         use_sde: Whether it explores by state-dependent noise (gSDE).
+        told: What else the card says.
     """
     if path.suffix != ".safetensors":
         raise ValueError(f"the path must end in .safetensors, got {path}")
     kind, (dim,) = type(policy), policy.action_space.shape or ()
-    told = {k: v if is_json_serializable(v) else str(v) for k, v in policy_kwargs.items()}
-    recipe = _recipe("this model", kind.__module__, kind.__name__, dim, told, use_sde)
+    arguments = {k: v if is_json_serializable(v) else str(v) for k, v in policy_kwargs.items()}
+    recipe = _recipe("this model", kind.__module__, kind.__name__, dim, arguments, use_sde)
     data = pack_tensors({k: v.cpu().contiguous() for k, v in policy.state_dict().items()})
     architecture = {"kind": "sb3", **recipe._asdict()}
-    facts = {"architecture": architecture, "sha256": hashlib.sha256(data).hexdigest()}
+    facts = {"architecture": architecture, "sha256": hashlib.sha256(data).hexdigest(), **told}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     path.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
@@ -109,11 +114,7 @@ def _zipped(path: Path) -> tuple[_Recipe, dict[str, Tensor]]:
     # The library adds the suffix when it saves and when it loads.
     with zipfile.ZipFile(path if path.exists() else Path(f"{path}.zip")) as archive:
         facts = json.loads(archive.read("data"))
-        parameters = io.BytesIO(archive.read("policy.pth"))
-    try:
-        weights = torch.load(parameters, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # its message advises to unpickle all the same
-        raise ValueError("its policy.pth is damaged, or holds more than tensors") from error
+        weights = read_tensors(archive, "policy.pth")
     (dim,) = facts["action_space"]["_shape"]
     for key, space in zip(("observation_space", "action_space"), flat_spaces(dim), strict=True):
         told = facts[key]
@@ -131,6 +132,18 @@ def _zipped(path: Path) -> tuple[_Recipe, dict[str, Tensor]]:
         facts["use_sde"],
     )
     return recipe, weights
+
+
+def read_tensors(archive: zipfile.ZipFile, name: str) -> Any:
+    """Reads tensors, and what of numbers and names is around them, from a model's zip.
+
+    Raises:
+        ValueError: If the part is damaged, or would have to be unpickled.
+    """
+    try:
+        return torch.load(io.BytesIO(archive.read(name)), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # its message advises to unpickle all the same
+        raise ValueError(f"its {name} is damaged, or holds more than tensors") from error
 
 
 def _recipe(

@@ -212,6 +212,10 @@ class UniversalAgent(nn.Module):
             proposals=proposals,
         )
 
+    def asked(self, state: UniversalState, x: Tensor) -> UniversalState:
+        """The state where another query ``[B, d]`` was made than the one proposed."""
+        return state._replace(queries=torch.cat([state.queries[:, :-1], x.unsqueeze(1)], 1))
+
     def _recur(
         self, state: UniversalState, own: Tensor, values: Tensor, sizes: Tensor
     ) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from bbo_envs.checks import positive_integer
 from bbo_envs.errors import require_extra
 from evaluation import listing, scoring
 from training.command import one_line_errors, train_command
+from training.rl_command import train_rl_command
 from training.search_command import search_command
 
 _console = Console()
@@ -160,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "report": report_command,
                 "paper": paper_command,
                 "train": train_command(arguments),
+                "train-rl": train_rl_command,
                 "search": search_command(arguments),
                 "score": score_command,
             },

@@ -30,6 +30,8 @@ def test_a_zip_and_an_export_propose_the_same_bit_for_bit(model, tmp_path):
             assert isinstance(agent, Agent)
             assert torch.equal(play(agent, problem), expected), path
     assert torch.equal(torch.get_rng_state(), before)
+    export_sb3(model, tmp_path / "drawn.safetensors", deterministic=False)
+    assert torch.equal(play(from_sb3(tmp_path / "drawn.safetensors"), problem), expected)
 
 
 def test_nothing_is_unpickled(model, tmp_path, monkeypatch):

@@ -280,13 +280,16 @@ def test_training_does_not_depend_on_the_global_generator():
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_make_networks_for_their_dimension(name):
     config, agent = PRESETS[name], Trainer(PRESETS[name]).agent
+    if config.estimator != "pathwise":
+        assert agent.kind == "stochastic"
+        agent = agent.network
     assert agent.kind == config.network
-    assert name.startswith(config.network)
     if agent.dim is None:
-        assert name == config.network
+        assert name == (f"{config.network}-tables" if config.initial else config.network)
     else:
-        loss = config.loss.removesuffix("-balanced")
-        assert name == f"{config.network}-{loss}-{agent.dim}d"
+        how = config.loss.removesuffix("-balanced")
+        how = how if config.estimator == "pathwise" else "reinforce"
+        assert name == f"{config.network}-{how}-{agent.dim}d"
 
 
 def test_the_presets_of_the_paper():

@@ -1,4 +1,4 @@
-"""Training by back-propagation through time in a folder: log, checkpoints, and going on."""
+"""Training by back-propagation or by REINFORCE in a folder: log, checkpoints, and going on."""
 
 import json
 import math
@@ -61,9 +61,8 @@ def train(
         trainer.resume(checkpoint)
     processes.wait()  # until all have looked, and read
     if processes.first:
-        folder.mkdir(parents=True, exist_ok=True)
         if not begun:
-            (folder / RUN).write_text(json.dumps({"commit": _git_commit()}) + "\n")
+            note_commit(folder)
         log.forget_after(lines, trainer.iteration)
     # So that a run which stops in between neither repeats nor loses a line of its log.
     checkpoint_every = log_every * math.ceil(checkpoint_every / log_every)
@@ -86,6 +85,12 @@ def train(
         if trainer.iteration % checkpoint_every == 0 or trainer.iteration == config.iterations:
             trainer.save(checkpoint)
     return trainer.agent.eval()
+
+
+def note_commit(folder: Path) -> None:
+    """Writes down, in a new run's folder, the commit that is checked out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RUN).write_text(json.dumps({"commit": _git_commit()}) + "\n")
 
 
 def commit_of_run(folder: Path) -> str | None:

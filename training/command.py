@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import torch
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.networks import Network
 from agents.pretrained import WeightsError, save
@@ -28,12 +27,11 @@ from training.bptt import Report, commit_of_run, train
 from training.checkpoint import CheckpointError
 from training.configs import PRESETS, TrainConfig
 from training.distributed import Processes, processes
-from training.score import scores
+from training.progress import counting
+from training.score import exact, scores
 from training.trainer import DivergedError
 
 DEFAULT_PRESET = "lstm-oi-6d"
-
-_SAMPLER_ARGUMENTS = ("sampler", "features")
 
 # What a user can mend: shown as one line. Anything else is a defect, and shows its traceback.
 _USER_ERRORS = (
@@ -79,7 +77,7 @@ def train_command(arguments: Sequence[str]) -> Callable[..., None]:
         checkpoint_every: int = 500,
         score_functions: int = 1000,
     ) -> None:
-        """Train an optimiser by back-propagation through time.
+        """Train an optimiser by back-propagation through time, or by REINFORCE.
 
         Shows progress, logs to TensorBoard if it is installed, and writes checkpoints: a run that
         was stopped goes on when the same command is given again. At the end the network is scored
@@ -102,7 +100,7 @@ def train_command(arguments: Sequence[str]) -> Callable[..., None]:
         with processes(device) as together:
             agent = run(config, path.parent, preset, checkpoint_every, together)
         if together.first:
-            export(agent, config, path, score_functions)
+            export(agent, config, path, score_functions, command_for(config, preset))
 
     return train_command
 
@@ -128,11 +126,19 @@ def run(
     return agent.cpu()
 
 
-def export(agent: Network, config: TrainConfig, path: Path, functions: int) -> None:
-    """Scores a trained network and writes it with its card."""
+def export(agent: Network, config: TrainConfig, path: Path, functions: int, command: str) -> None:
+    """Scores a trained network and writes it with its card.
+
+    Args:
+        agent: The network.
+        config: What was trained and how.
+        path: Where it goes: in the run's folder, ending in ``.safetensors``.
+        functions: Held-out functions for the score.
+        command: What trains it once more.
+    """
     facts = {
         "training": {
-            "command": command_for(config, path.stem),
+            "command": command,
             "commit": commit_of_run(path.parent),
             "seed": config.seed,
             "config": asdict(config),
@@ -150,8 +156,7 @@ def score_tasks(config: TrainConfig) -> list[dict[str, Any]]:
         >>> score_tasks(TrainConfig())
         [{'arguments': {}, 'budget': 100, 'task': 'BBO-GP-6d-v0'}]
     """
-    # Whatever the network was trained on, GP samples are exact where it is scored.
-    own = {k: v for k, v in config.task_arguments.items() if k not in _SAMPLER_ARGUMENTS}
+    own = exact(config.task_arguments)
     default = {"arguments": {}, "budget": 100}
     return [
         default | entry for entry in [{"task": config.task, "arguments": own}, *config.score_tasks]
@@ -167,7 +172,18 @@ def command_for(config: TrainConfig, preset: str) -> str:
         'bbo train --preset lstm-oi-2d --batch 64'
     """
     words = ["bbo", "train", "--preset", preset]
-    mine, theirs = asdict(config), asdict(PRESETS[preset])
+    return shlex.join(words + changes(config, PRESETS[preset]))
+
+
+def changes(config: Any, default: Any) -> list[str]:
+    """The words of a command line by which a configuration differs from its defaults.
+
+    Args:
+        config: A dataclass that the command takes.
+        default: Another one of its class.
+    """
+    words = []
+    mine, theirs = asdict(config), asdict(default)
     for key in (key for key in mine if mine[key] != theirs[key]):
         name = key.replace("_", "-")
         if isinstance(mine[key], bool):
@@ -175,7 +191,7 @@ def command_for(config: TrainConfig, preset: str) -> str:
         else:
             value = json.dumps(mine[key]) if isinstance(mine[key], dict | list) else str(mine[key])
             words += [f"--{name}", value]
-    return shlex.join(words)
+    return words
 
 
 def preset_of(arguments: Sequence[str]) -> TrainConfig:
@@ -193,8 +209,7 @@ def preset_of(arguments: Sequence[str]) -> TrainConfig:
 
 def _progress(config: TrainConfig, folder: Path, name: str, stack: ExitStack) -> Report:
     """What to call with the lines of the log, to see them; it lasts as long as the stack."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    progress = stack.enter_context(Progress(*columns, TimeRemainingColumn(), console=_console))
+    progress = stack.enter_context(counting(_console))
     bar = progress.add_task(name, total=config.iterations)
     board = _tensorboard(folder)
     if board:

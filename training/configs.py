@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.constructors import PrimitiveConstructorSpec
 
+from agents.stochastic import SCALES
 from bbo_envs.checks import number_between, positive_integer
 from bbo_envs.seeds import AGENT_SEED
 from training.distribution import Mixture
@@ -24,7 +25,7 @@ def Json(kind: type) -> Any:  # noqa: N802 (it is used as a type)
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run by back-propagation through time.
+    """A training run, by back-propagation through time or by REINFORCE.
 
     The horizon grows with the iterations from ``first_horizon`` to ``horizon``; the learning rate
     falls from ``learning_rate`` to a hundredth of it along a half cosine, after a warm-up.
@@ -50,6 +51,18 @@ class TrainConfig:
     ] = "oi"
     """The loss; 'oi' is its stop-gradient form, 'ei-balanced' raises the weight of late steps.
     'acquisition' teaches the network 'pfn', without unrolling it."""
+    estimator: Literal["pathwise", "score", "mixed"] = "pathwise"
+    """How the loss becomes a gradient: by back-propagation through time; by REINFORCE, which needs
+    no gradient of the task; or 'mixed': from a query to its own value by back-propagation where the
+    task allows it, and by REINFORCE to all that follows. See training.reinforce."""
+    scale: float = 0.2
+    """With REINFORCE, how far around its proposals the network draws queries, before training."""
+    entropy: float = 0.0
+    """With REINFORCE, the weight at first of the entropy per coordinate of what queries are drawn
+    from; it falls linearly, to zero at the end."""
+    initial: str = ""
+    """The trained network whose weights training begins with: the name of one that ships, or the
+    path of a file; those of network and network_arguments fit it."""
     iterations: int = 20_000
     """Steps of Adam."""
     batch: int = 128
@@ -92,6 +105,8 @@ class TrainConfig:
         for name in ("learning_rate", "max_gradient", "max_query_gradient"):
             number_between(name, getattr(self, name), 0.0)
         number_between("curriculum", self.curriculum, 0.0, 1.0)
+        number_between("scale", self.scale, *SCALES)
+        number_between("entropy", self.entropy, 0.0)
         if not 0 <= self.seed < AGENT_SEED:
             raise ValueError(
                 f"seed must be in [0, 2^30), got {self.seed!r}: those above are for evaluation"
@@ -138,6 +153,10 @@ _VARIOUS: dict[str, Any] = {
     "workers": [1, 1, 1, 1, 5],
 }
 _WARPED: dict[str, Any] = {**_VARIOUS, "transforms": [[], [], [], [], ["warp_values"]]}
+
+
+# The data sets of HPOBench-MLP that a network is trained on; the other three are held out.
+_TAUGHT = ["australian", "blood_transfusion", "car", "credit_g", "kc1"]
 
 
 def _any_dimension(network: str, **changes: Any) -> TrainConfig:
@@ -194,5 +213,38 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "posterior-guided": _any_dimension(
         "posterior-guided", mixture=_WARPED, iterations=1_500, batch=64, horizon=50
+    ),
+    "lstm-reinforce-6d": replace(
+        _gp(6, "lstm", "oi"),
+        estimator="score",
+        batch=256,
+        horizon=50,
+        learning_rate=2e-3,
+        max_gradient=0.5,
+    ),
+    "universal-tables": TrainConfig(
+        task="BBO-HPO-MLP-5d-v0",
+        task_arguments={"dataset": _TAUGHT},
+        # One data set per micro-batch: what queries are compared with are others on the same.
+        mixture={"dataset": _TAUGHT},
+        network="universal",
+        network_arguments={},
+        loss="regret",
+        estimator="score",
+        scale=0.03,
+        initial="universal",
+        iterations=600,
+        batch=160,
+        micro_batches=5,
+        first_horizon=30,
+        curriculum=0.0,
+        mix_horizons=True,
+        truncation=20,
+        learning_rate=5e-4,
+        max_gradient=0.5,
+        score_tasks=[
+            {"task": "BBO-HPO-MLP-5d-v0", "arguments": {"dataset": dataset}, "budget": 100}
+            for dataset in ("phoneme", "segment", "vehicle")
+        ],
     ),
 }

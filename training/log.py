@@ -38,14 +38,26 @@ def append(log: Path, line: dict[str, Any]) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def forget_after(log: Path, iteration: int) -> None:
-    """Drops the lines of a log that a killed run wrote after its last checkpoint."""
+def read(log: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log; none where there is no log yet."""
+    if not log.exists():
+        return []
+    lines = log.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("}\n")]
+
+
+def forget_after(log: Path, last: int, unit: str = "iteration") -> None:
+    """Drops the lines of a log that a killed run wrote after its last checkpoint.
+
+    Args:
+        log: The log.
+        last: How far the checkpoint had come.
+        unit: In which of a line's numbers.
+    """
     if log.exists():
-        lines = log.read_text().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("}\n")]
-        kept = [line for line in whole if json.loads(line)["iteration"] <= iteration]
+        kept = [line for line in read(log) if line[unit] <= last]
         partial = log.with_suffix(".partial")
-        partial.write_text("".join(kept))
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
         os.replace(partial, log)
 
 

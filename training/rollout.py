@@ -1,15 +1,18 @@
 """The loop in which an optimiser meets a problem; training and the benchmark share it."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from agents.acquisition import Proposals
 from agents.base import Agent
+from agents.stochastic import Draw
 from bbo_envs.core import Observation, map_tensors
 from bbo_envs.problem import Problem, ProblemState, StepInfo
+
+Through = Literal["run", "step", "nothing"]
 
 
 class Step(NamedTuple):
@@ -21,6 +24,7 @@ class Step(NamedTuple):
         info: What the problem made of it.
         state: The problem's state afterwards.
         proposals: What the agent chose x from, if it says so.
+        draw: How it drew x, if it is a stochastic one.
     """
 
     observation: Observation
@@ -28,6 +32,7 @@ class Step(NamedTuple):
     info: StepInfo
     state: ProblemState
     proposals: Proposals | None
+    draw: Draw | None
 
 
 class Trajectory(NamedTuple):
@@ -39,12 +44,14 @@ class Trajectory(NamedTuple):
         observation: What was seen before each query: x ``[B, T, d]``, y ``[B, T]``, o ``[B, T]``.
         proposals: What each query was chosen from, where the agent chooses: x ``[B, T, P, d]``, and
             the logarithms of the probabilities ``[B, T, P]``.
+        draw: How the queries were drawn, ``[B, T]`` each, where the agent is a stochastic one.
     """
 
     x: Tensor
     value: Tensor
     observation: Observation
     proposals: Proposals | None = None
+    draw: Draw | None = None
 
 
 def steps(
@@ -53,6 +60,7 @@ def steps(
     start: tuple[ProblemState, Observation],
     generator: torch.Generator,
     *,
+    through: Through = "run",
     detach_feedback: bool = False,
     max_query_gradient: float | None = None,
     truncation: int | None = None,
@@ -64,6 +72,8 @@ def steps(
         problem: The task.
         start: What ``problem.reset`` gave.
         generator: The agent's randomness.
+        through: What gradients pass through, beside the agent's own state: the whole run; only
+            the step from a query to its own value; or nothing.
         detach_feedback: Pass no gradient through the values fed back to the agent. Full
             back-propagation adds noise, not skill, past some fifty steps.
         max_query_gradient: Clip the gradient of every query ``x_t`` to this norm, per row.
@@ -78,10 +88,15 @@ def steps(
         if truncation is not None and state.t % truncation == 0:
             state, observation, agent_state = detach((state, observation, agent_state))
         x, agent_state = agent.step(agent_state, observation)
+        if through == "nothing":
+            x = x.detach()
         if max_query_gradient is not None and x.requires_grad:
             x.register_hook(_Clip(max_query_gradient))  # type: ignore[no-untyped-call]
         state, following, info = problem.step(state, x)
-        yield Step(observation, x, info, state, getattr(agent_state, "proposals", None))
+        if through != "run":
+            state, following = detach((state, following))
+        proposals = getattr(agent_state, "proposals", None)
+        yield Step(observation, x, info, state, proposals, getattr(agent_state, "draw", None))
         if detach_feedback:
             following = following._replace(y=following.y.detach())
         observation = following
@@ -107,11 +122,13 @@ def unroll(
     """
     run = list(steps(agent, problem, start, generator, **options))
     chosen_from = [s.proposals for s in run if s.proposals is not None]
+    draws = [s.draw for s in run if s.draw is not None]
     return Trajectory(
         x=torch.stack([s.x for s in run], 1),
         value=torch.stack([s.info.value for s in run], 1),
         observation=Observation(*_stacked([s.observation for s in run])),
         proposals=Proposals(*_stacked(chosen_from)) if chosen_from else None,
+        draw=Draw(*_stacked(draws)) if draws else None,
     )
 
 

@@ -19,6 +19,17 @@ def horizon_at(config: TrainConfig, iteration: int) -> int:
     return round(config.first_horizon + ramp * (config.horizon - config.first_horizon))
 
 
+def entropy_weight_at(config: TrainConfig, iteration: int) -> float:
+    """The weight of the entropy in an iteration: it falls linearly, to zero at the end.
+
+    Example:
+        >>> config = TrainConfig(iterations=100, estimator="score", entropy=0.1)
+        >>> [entropy_weight_at(config, i) for i in (0, 50, 100)]
+        [0.1, 0.05, 0.0]
+    """
+    return config.entropy * (1.0 - iteration / config.iterations)
+
+
 def draw_horizon(first: int, last: int, generator: torch.Generator) -> int:
     """Draws a horizon log-uniformly from first to last, both included.
 

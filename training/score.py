@@ -21,6 +21,8 @@ from training.rollout import unroll
 
 MILESTONES = (10, 25, 50, 100)
 
+_SAMPLER_ARGUMENTS = ("sampler", "features")
+
 _ROWS = 1000
 _ROWS_OF_SETS = 250
 
@@ -112,6 +114,16 @@ def score(
         "spread": run.x[:, 1:].std(0).mean().item(),
         "best_at_shuffled": {str(t): _best(shuffled, t)["mean"] for t in marks},
     }
+
+
+def exact(arguments: dict[str, Any]) -> dict[str, Any]:
+    """A task's arguments for scores: GP samples are exact there, whatever was trained on.
+
+    Example:
+        >>> exact({"kernel": "rbf", "sampler": "fourier", "features": 64})
+        {'kernel': 'rbf'}
+    """
+    return {k: v for k, v in arguments.items() if k not in _SAMPLER_ARGUMENTS}
 
 
 def scores(agent: Agent, tasks: list[dict[str, Any]], functions: int) -> dict[str, Any]:

@@ -9,12 +9,12 @@ import torch
 import tyro
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from bbo_envs.checks import positive_integer
 from training.command import DEFAULT_PRESET, command_for, preset_of
 from training.configs import Json, TrainConfig
+from training.progress import counting
 from training.search import BEST, DEFAULT_SPACE, Search
 
 _console = Console()
@@ -74,8 +74,7 @@ def search_command(arguments: Sequence[str]) -> Callable[..., None]:
 
 def _run(search: Search, trials: int) -> dict[str, Any]:
     """Runs a search, showing how far it and its present trial have come."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=_console) as progress:
+    with counting(_console) as progress:
         ended = len(search.ended())
         over = progress.add_task("trials", total=trials, completed=ended)
         within = progress.add_task("iterations")

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from agents.networks import make_network, needs_dim
+from agents.networks import needs_dim
 from agents.pfn import PFNAgent
+from agents.stochastic import StochasticAgent
 from bbo_envs.problem import Problem
 from bbo_envs.registration import make_problem
 from bbo_envs.seeds import AGENT_SEED
@@ -20,9 +21,11 @@ from training.configs import TrainConfig
 from training.distributed import Processes
 from training.distribution import Drawn, Mixture
 from training.losses import OF_POSTERIOR, check_posterior, make_loss
+from training.reinforce import check_reinforce, reinforce_loss
 from training.rollout import detach, unroll
-from training.schedule import draw_horizon, horizon_at, learning_rate_at
+from training.schedule import draw_horizon, entropy_weight_at, horizon_at, learning_rate_at
 from training.score import MILESTONES
+from training.start import initial_network
 
 # Odd, so that its multiples do not repeat modulo a power of two.
 _STRIDE = 0x9E3779B1
@@ -86,14 +89,16 @@ class Trainer:
         self.iteration = 0
         self.skipped = 0  # in a row
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.agent = make_network(
-            config.network, _dim(config, self.mixture), config.network_arguments, self.generator
-        ).to(device)
+        dim = _dim(config, self.mixture)
+        self.agent = initial_network(config, dim, self.generator).to(device)
+        if isinstance(self.agent, StochasticAgent):
+            check_reinforce(config, self.agent)
         if isinstance(self.agent, PFNAgent) != (config.loss == LOSS):
             raise ValueError(
                 f"the network 'pfn' and the loss {LOSS!r} go together, got {config.network!r} and "
                 f"{config.loss!r}; change either"
             )
+        # REINFORCE teaches the choice under every loss.
         chosen_from = self.agent.architecture.get("proposals", 1)
         if chosen_from > 1 and config.loss not in OF_POSTERIOR:
             raise ValueError(
@@ -173,6 +178,10 @@ class Trainer:
             given = lessons(self.agent, problem, start, generator)
             losses = torch.stack([acquisition_loss(self.agent, one).mean() for one in given])
             return Played(losses.mean(), losses.new_zeros(1, 0), problem.functions.dim)
+        if isinstance(self.agent, StochasticAgent):
+            entropy = entropy_weight_at(config, self.iteration)
+            loss, value = reinforce_loss(self.agent, problem, start, generator, config, entropy)
+            return Played(loss, value, problem.functions.dim)
         optimum = problem.functions.optimum(start[0].function)
         loss_of = make_loss(config.loss, problem.functions, problem.noise, optimum)
         run = unroll(
@@ -205,11 +214,13 @@ class Trainer:
         facts = load_checkpoint(path, self.agent, self.optimizer, self.generator)
         mine = json.loads(json.dumps(asdict(self.config)))
         del mine["score_tasks"]  # which training does not depend on
-        different = [key for key in mine if facts["config"].get(key) != mine[key]]
+        # What an older version did not know yet is what it is without being named.
+        theirs = asdict(TrainConfig()) | facts["config"]
+        different = [key for key in mine if theirs[key] != mine[key]]
         if different:
             key = different[0]
             raise CheckpointError(
-                f"the checkpoint {path} is of a run with {key}={facts['config'].get(key)!r}, not "
+                f"the checkpoint {path} is of a run with {key}={theirs[key]!r}, not "
                 f"{mine[key]!r}; resume it with its own configuration, or name another folder"
             )
         self.iteration = facts["iteration"]
@@ -253,12 +264,13 @@ def _dim(config: TrainConfig, mixture: Mixture) -> int:
         functions = build(drawn, horizon=1).functions
         if config.loss == LOSS:
             check_posterior(LOSS, functions, "train on a task of GP samples")
-        else:
+        elif config.estimator == "pathwise":
             make_loss(config.loss, functions)
-        if not functions.differentiable:
+        if config.estimator == "pathwise" and not functions.differentiable:
             raise ValueError(
                 f"{drawn.task} with {drawn.arguments} passes no gradients from values to queries, "
-                "which training by back-propagation needs; train on a task of GP samples"
+                "which training by back-propagation needs; train on a task of GP samples, or by "
+                "estimator='score'"
             )
         dims.append(functions.dim)
     if needs_dim(config.network) and len(set(dims)) > 1:
