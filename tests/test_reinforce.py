@@ -6,10 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from rollouts import trained_and_random
 from safetensors.torch import load_file
 from scipy import stats
 
-from agents import make_agent
 from agents.policy import Policy, log_density, sample
 from agents.pretrained import save
 from agents.recurrent import LSTMAgent
@@ -20,7 +20,6 @@ from training.configs import TrainConfig
 from training.losses import make_loss, observed_improvement
 from training.reinforce import LOSSES, advantages, costs, estimate, reinforce_loss
 from training.rollout import Trajectory, unroll
-from training.score import score
 from training.trainer import Trainer
 
 SMALL = TrainConfig(
@@ -387,12 +386,5 @@ def test_reinforce_learns(estimator):
         learning_rate=5e-3,
         warm_up=20,
     )
-    run = Trainer(config)
-    while run.iteration < config.iterations:
-        run.step()
-    problem = make_problem(config.task, budget=20, **config.task_arguments)
-    found, floor = (
-        score(agent, problem, 1_000)["best_at"]["20"]["mean"]
-        for agent in (run.agent, make_agent("random", problem))
-    )
+    found, floor = trained_and_random(config)
     assert found < floor - 0.13

@@ -11,10 +11,10 @@ import time
 
 import pytest
 import torch
+from rollouts import trained_and_random
 from safetensors.torch import load_file
 
-from agents import make_agent
-from bbo_envs import UnknownNameError, make_problem
+from bbo_envs import UnknownNameError
 from evaluation import cli
 from training import __main__ as module
 from training import command, trainer
@@ -23,7 +23,6 @@ from training.checkpoint import CheckpointError
 from training.configs import PRESETS, TrainConfig
 from training.losses import OF_POSTERIOR
 from training.schedule import draw_horizon
-from training.score import score
 from training.trainer import DivergedError, Trainer, draw_seeds
 
 SMALL = TrainConfig(
@@ -125,14 +124,7 @@ def test_training_learns():
         learning_rate=1e-2,
         warm_up=20,
     )
-    run = Trainer(config)
-    while run.iteration < config.iterations:
-        run.step()
-    problem = make_problem(config.task, budget=10, **config.task_arguments)
-    found, floor = (
-        score(agent, problem, 1_000)["best_at"]["10"]["mean"]
-        for agent in (run.agent, make_agent("random", problem))
-    )
+    found, floor = trained_and_random(config)
     assert found < floor - 0.15
 
 
