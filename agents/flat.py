@@ -1,4 +1,4 @@
-"""Observations as plain vectors, and queries as actions in [-1, 1]: what RL libraries are fed.
+"""Observations as plain vectors, and steps as actions in [-1, 1]: what RL libraries are fed.
 
 Training (``training.sb3_env``) and playing (``agents.sb3``) share them, so that a policy is shown
 the same in both. Values are normalised by their own running statistics (``agents.features``): a
@@ -42,28 +42,27 @@ def flat_observation(history: History, observation: Observation) -> tuple[Tensor
     history = update(history, observation)
     best = history.best_x
     last = torch.where(observation.o.unsqueeze(-1) > 0, observation.x.to(best), best)
-    places = [query_to_action(last), query_to_action(best)]
+    places = [2.0 * last - 1.0, 2.0 * best - 1.0]
     return torch.cat([*places, value_features(history, observation)], -1), history
 
 
-def action_to_query(action: Tensor) -> Tensor:
-    """Maps actions in [-1, 1]^d to queries in the unit cube.
+def action_to_query(action: Tensor, incumbent: Tensor) -> Tensor:
+    """Maps actions in [-1, 1]^d to queries: steps from the incumbent, clipped to the unit cube.
+
+    An action of 1 is half of the cube's width, as much as 1 is in observations: from the centre,
+    where the search begins, the steps reach every point. Policies learn far more with steps as
+    actions than with queries, for the noise with which they explore is then a search around the
+    incumbent (figures in ``training/EXPERIMENTS.md``).
+
+    Args:
+        action: ``[B, d]``.
+        incumbent: ``[B, d]`` the best query so far, ``History.best_x``.
 
     Example:
-        >>> action_to_query(torch.tensor([-1.0, 0.0, 1.0]))
-        tensor([0.0000, 0.5000, 1.0000])
+        >>> action_to_query(torch.tensor([[-1.0, 0.0, 1.0]]), torch.tensor([[0.5, 0.5, 0.9]]))
+        tensor([[0.0000, 0.5000, 1.0000]])
     """
-    return (action + 1.0) / 2.0
-
-
-def query_to_action(x: Tensor) -> Tensor:
-    """Maps queries in the unit cube to actions in [-1, 1]^d; the inverse of ``action_to_query``.
-
-    Example:
-        >>> query_to_action(torch.tensor([0.0, 0.5, 1.0]))
-        tensor([-1.,  0.,  1.])
-    """
-    return 2.0 * x - 1.0
+    return (incumbent + action / 2.0).clamp(0.0, 1.0)
 
 
 def flat_spaces(dim: int) -> tuple[Box, Box]:

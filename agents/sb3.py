@@ -93,7 +93,7 @@ class SB3Agent(nn.Module):
         told = Observation(*(part.to(self.policy.device) for part in observation))
         features, history = flat_observation(state.history, told)
         action, memory = self._act(features, state._replace(history=history))
-        x = action_to_query(action.clamp(-1.0, 1.0))
+        x = action_to_query(action.clamp(-1.0, 1.0), history.best_x)
         return x, SB3State(history, memory, state.generator)
 
     def _act(self, features: Tensor, state: SB3State) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -32,7 +32,7 @@ def model_of(kind):
         sde = {"squash_output": True, "full_std": False}
         return PPO("MlpPolicy", envs, batch_size=32, use_sde=True, policy_kwargs=sde, **ON_POLICY)
     if kind == "a2c":
-        return A2C("MlpPolicy", envs, **ON_POLICY | {"learning_rate": 3e-3})
+        return A2C("MlpPolicy", envs, **ON_POLICY | {"learning_rate": 1e-3})
     if kind == "recurrent":
         lstm = {"lstm_hidden_size": 7, "n_lstm_layers": 2, "enable_critic_lstm": False}
         return RecurrentPPO(

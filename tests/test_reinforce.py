@@ -164,7 +164,11 @@ def test_the_estimate_on_a_step_function_against_its_closed_form():
         x = sample(policy, torch.rand(100, 1, dtype=torch.float64, generator=generator)).detach()
         value = (x > step).double()
         surrogate = estimate(
-            value, log_density(policy, x).unsqueeze(1), torch.zeros_like(value), False, False
+            value,
+            log_density(policy, x).unsqueeze(1),
+            torch.zeros_like(value),
+            False,
+            standardise=False,
         )
         surrogate.mean().backward()
         found.append(point.grad.item())

@@ -33,6 +33,8 @@ def test_rows_are_the_scalar_environment_through_autoreset(workers):
     scalars = [gymnasium.make(TASK, budget=budget, workers=workers) for _ in range(count)]
     envs.seed(7)
     shown = envs.reset()
+    asked, step = [], envs.envs.step
+    envs.envs.step = lambda queries: asked.append(queries) or step(queries)
     seen = [[env.reset(seed=7 + row)[0]] for row, env in enumerate(scalars)]
     random = np.random.default_rng(0)
     for _ in range(3 * budget):
@@ -42,7 +44,9 @@ def test_rows_are_the_scalar_environment_through_autoreset(workers):
         shown, rewards, dones, infos = envs.step(actions)
         assert rewards.dtype == np.float32
         for row, env in enumerate(scalars):
-            observation, reward, done, _, info = env.step((actions[row] + 1) / 2)
+            moved = np.clip(as_seen(seen[row], budget)[2:4] + actions[row], -1, 1)
+            np.testing.assert_allclose(2 * asked[-1][row] - 1, moved, atol=1e-6)
+            observation, reward, done, _, info = env.step(asked[-1][row])
             seen[row].append(observation)
             assert rewards[row] == pytest.approx(reward, abs=1e-6)
             assert dones[row] == done

@@ -19,6 +19,7 @@ LOG = "log.jsonl"
 RUN = "run.json"
 
 Report = Callable[[dict[str, Any]], None]
+Judge = Callable[[Network], dict[str, Any]]
 
 
 def train(
@@ -29,6 +30,7 @@ def train(
     checkpoint_every: int = 500,
     log_every: int = 50,
     report: Report | None = None,
+    judge: Judge | None = None,
     processes: Processes | None = None,
 ) -> Network:
     """Trains a network, or goes on with the run that the folder holds.
@@ -44,6 +46,8 @@ def train(
         checkpoint_every: Iterations between checkpoints.
         log_every: Iterations between lines of the log.
         report: Called with every line of the log, and with ``iteration`` after each iteration.
+        judge: Called with the network before each line of the log, which takes in what it tells;
+            ``seconds_per_iteration`` is without it.
         processes: Those that share the work; only the first writes and reports.
 
     Returns:
@@ -78,6 +82,8 @@ def train(
             line = log.summary(window) | {
                 "seconds_per_iteration": (time.perf_counter() - started) / len(window),
             }
+            if judge:
+                line |= judge(trainer.agent)
             log.append(lines, line)
             if report:
                 report(line)

@@ -60,6 +60,9 @@ class TrainConfig:
     entropy: float = 0.0
     """With REINFORCE, the weight at first of the entropy per coordinate of what queries are drawn
     from; it falls linearly, to zero at the end."""
+    discount: float = 1.0
+    """With REINFORCE, what a cost counts of a query that was made one evaluation earlier; with 1,
+    the estimate is unbiased, with less there is less noise in it."""
     initial: str = ""
     """The trained network whose weights training begins with: the name of one that ships, or the
     path of a file; those of network and network_arguments fit it."""
@@ -107,6 +110,7 @@ class TrainConfig:
         number_between("curriculum", self.curriculum, 0.0, 1.0)
         number_between("scale", self.scale, *SCALES)
         number_between("entropy", self.entropy, 0.0)
+        number_between("discount", self.discount, 0.0, 1.0)
         if not 0 <= self.seed < AGENT_SEED:
             raise ValueError(
                 f"seed must be in [0, 2^30), got {self.seed!r}: those above are for evaluation"
@@ -214,12 +218,19 @@ PRESETS: dict[str, TrainConfig] = {
     "posterior-guided": _any_dimension(
         "posterior-guided", mixture=_WARPED, iterations=1_500, batch=64, horizon=50
     ),
-    "lstm-reinforce-6d": replace(
-        _gp(6, "lstm", "oi"),
+    # One proposal: REINFORCE explores by drawing queries around it. EXPERIMENTS.md has the others.
+    "universal-reinforce-6d": TrainConfig(
+        network="universal",
+        network_arguments={"hidden": 48, "proposals": 1},
         estimator="score",
+        scale=0.1,
+        discount=0.9,
+        iterations=1_500,
         batch=256,
-        horizon=50,
-        learning_rate=2e-3,
+        first_horizon=30,
+        horizon=30,
+        curriculum=0.0,
+        truncation=20,
         max_gradient=0.5,
     ),
     "universal-tables": TrainConfig(

@@ -6,12 +6,14 @@ costs, and the gradient with respect to what decides about query t is
 
     E[(G_t - b_t) grad log p(x_t | what came before)],    G_t = c_t + ... + c_T,
 
-for any baseline b_t that does not depend on x_t. Mixed, the cost of the query itself comes by
-back-propagation, since c_t is a function of x_t once what came before is fixed, and the density is
-needed only for what follows (Schulman et al. 2015, "Gradient Estimation Using Stochastic
-Computation Graphs"): E[grad c_t(x_t) + (G_{t+1} - b_t) grad log p(x_t | ...)]. For the loss "oi",
-the first part is what its stop-gradient form gives with feedback detached, and the second what
-that leaves out.
+for any baseline b_t that does not depend on x_t. A discount g puts c_t + g c_t+1 + g^2 c_t+2 + ...
+in place of G_t: for some bias less noise, since what a query brings about later is mostly chance.
+
+Mixed, the cost of the query itself comes by back-propagation, since c_t is a function of x_t once
+what came before is fixed, and the density is needed only for what follows (Schulman et al. 2015,
+"Gradient Estimation Using Stochastic Computation Graphs"):
+E[grad c_t(x_t) + (G_{t+1} - b_t) grad log p(x_t | ...)]. For the loss "oi", the first part is what
+its stop-gradient form gives with feedback detached, and the second what that leaves out.
 """
 
 import torch
@@ -73,7 +75,7 @@ def reinforce_loss(
     optimum = problem.functions.optimum(start[0].function)
     cost, best = costs(run, config.loss, problem.functions.prior_mean, optimum)
     assert run.draw is not None  # the agent is a stochastic one
-    surrogate = estimate(cost, run.draw.log_density, best, mixed)
+    surrogate = estimate(cost, run.draw.log_density, best, mixed, config.discount)
     surrogate = surrogate - entropy * run.draw.entropy / problem.functions.dim
     loss = cost.detach().mean() + surrogate.mean() - surrogate.detach().mean()
     return loss, run.value.detach()
@@ -120,7 +122,12 @@ def costs(
 
 
 def estimate(
-    cost: Tensor, log_density: Tensor, best: Tensor, mixed: bool, standardise: bool = True
+    cost: Tensor,
+    log_density: Tensor,
+    best: Tensor,
+    mixed: bool,
+    discount: float = 1.0,
+    standardise: bool = True,
 ) -> Tensor:
     """What to differentiate ``[B, T]``: its sum over t, averaged over rows, has the gradient.
 
@@ -129,11 +136,12 @@ def estimate(
         log_density: ``[B, T]`` that of each query given what came before.
         best: ``[B, T]`` the best value before each query, for the baseline.
         mixed: Whether costs pass gradients to their own queries.
+        discount: What costs count of a query one evaluation earlier, in [0, 1].
         standardise: Divide what concerns a step by the deviation of its advantages over the rows:
             gains fall a thousandfold in the course of a run, and late queries are hardly heard
             without. With it the estimate is no longer of the gradient of one loss.
     """
-    future = to_go(cost.detach())
+    future = to_go(cost.detach(), discount)
     # The baseline sees what came before the query and the other rows, so that it may be taken off.
     advantage = advantages(future - cost.detach() if mixed else future, best)
     surrogate = advantage * log_density
@@ -146,14 +154,18 @@ def estimate(
     return surrogate
 
 
-def to_go(cost: Tensor) -> Tensor:
-    """The sums over what is to come, the step itself included, along the last axis.
+def to_go(cost: Tensor, discount: float = 1.0) -> Tensor:
+    """The discounted sums over what is to come, the step itself included, along the last axis.
 
     Example:
         >>> to_go(torch.tensor([1.0, 2.0, 4.0]))
         tensor([7., 6., 4.])
+        >>> to_go(torch.tensor([1.0, 2.0, 4.0]), discount=0.5)
+        tensor([3., 4., 4.])
     """
-    return cost.flip(-1).cumsum(-1).flip(-1)
+    step = torch.arange(cost.shape[-1], device=cost.device)
+    later = (step - step.unsqueeze(1)).clamp_min(0)
+    return cost @ (discount**later).to(cost).triu().mT
 
 
 def advantages(outcome: Tensor, feature: Tensor) -> Tensor:

@@ -275,7 +275,8 @@ def _ppo(config: RLConfig) -> dict[str, Any]:
         "gamma": 0.99,
         "gae_lambda": 0.95,
         "ent_coef": 0.0,
-        "policy_kwargs": {"log_std_init": -0.5},
+        # Steps of a tenth of the cube at first.
+        "policy_kwargs": {"log_std_init": -1.5},
     }
 
 

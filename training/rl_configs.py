@@ -9,7 +9,7 @@ from bbo_envs.errors import UnknownNameError
 from bbo_envs.seeds import AGENT_SEED
 from training.configs import PRESETS, Json, TrainConfig
 
-REINFORCE_PRESET = "lstm-reinforce-6d"
+REINFORCE_PRESET = "universal-reinforce-6d"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class RLConfig:
 
     algo: Literal["ppo", "recurrent-ppo", "sac", "reinforce"] = "ppo"
     """The algorithm: PPO and SAC see what ``agents.flat`` tells of the search, RecurrentPPO
-    remembers it in an LSTM too; all three by Stable-Baselines3. REINFORCE trains our own LSTM."""
+    remembers it in an LSTM too; all three by Stable-Baselines3. REINFORCE trains the network of
+    the preset universal-reinforce-6d."""
     task: str = "BBO-GP-6d-v0"
     """Gymnasium id of the task; it needs no gradients."""
     task_arguments: Annotated[dict[str, Any], Json(dict)] = field(default_factory=dict)
@@ -31,7 +32,7 @@ class RLConfig:
     """Evaluations of a function, which are the steps of an episode."""
     steps: int = 1_000_000
     """Evaluations in all."""
-    envs: int = 64
+    envs: int = 256
     """Functions side by side."""
     learning_rate: float = 1e-3
     """Of Adam; it falls linearly, to zero at the end. With REINFORCE, along a half cosine."""
@@ -58,7 +59,7 @@ def reinforce_config(config: RLConfig) -> TrainConfig:
         UnknownNameError: If ``arguments`` has something that ``TrainConfig`` has not.
 
     Example:
-        >>> reinforce_config(RLConfig("reinforce", budget=10, steps=64_000)).iterations
+        >>> reinforce_config(RLConfig("reinforce", budget=10, steps=256_000)).iterations
         100
     """
     own: dict[str, Any] = {

@@ -21,9 +21,9 @@ class SB3VecEnv(VecEnv):
     """A task as Stable-Baselines3 trains on it; ``agents.from_sb3`` plays what it learns.
 
     Observations are the vectors ``[2 d + 7]`` of ``agents.flat.flat_observation``, in which values
-    are normalised within the episode; actions are queries in [-1, 1]^d. The end of the budget is a
-    proper end of the episode: nothing is bootstrapped from beyond it. ``infos`` hold what the
-    scalar environment tells.
+    are normalised within the episode; actions in [-1, 1]^d are steps from the incumbent
+    (``agents.flat.action_to_query``). The end of the budget is a proper end of the episode: nothing
+    is bootstrapped from beyond it. ``infos`` hold what the scalar environment tells.
 
     Do not normalise observations once more (``VecNormalize(norm_obs=False)`` is fine, to normalise
     rewards); wrap it in ``VecMonitor`` to have the returns of episodes logged.
@@ -67,7 +67,9 @@ class SB3VecEnv(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        queries = action_to_query(torch.as_tensor(self._actions)).numpy()
+        assert self._history is not None  # Stable-Baselines3 resets before the first step
+        actions = torch.as_tensor(self._actions)
+        queries = action_to_query(actions, self._history.best_x).numpy()
         observation, reward, done, _, info = self.envs.step(queries)
         if done.all():
             last = Observation(*(np.stack(part) for part in zip(*info["final_obs"], strict=True)))
