@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN ?= .venv/bin/
 SETUP ?= .venv/installed
 
-.PHONY: benchmark test test-slow lint format train-weights paper compare tables bench docs wheel clean
+.PHONY: benchmark test test-slow lint format train-weights paper compare trainers tables bench docs wheel clean
 
 benchmark: $(SETUP)  ## Learned against classical optimisers: a table, a Parquet file, a picture
 	$(BIN)bbo benchmark
@@ -35,6 +35,9 @@ paper: $(SETUP)  ## Figures 3 to 7 and table 1 of Chen et al. (an hour); resumes
 
 compare: $(SETUP)  ## The networks beside their rivals (an hour); resumes where it was stopped
 	$(BIN)python -m evaluation.comparison results/compare
+
+trainers: $(SETUP)  ## BPTT, REINFORCE and PPO against training time (an hour); resumes
+	$(BIN)python -m evaluation.trainers results/trainers
 
 tables: $(SETUP)  ## Computes the HPO tables anew (hours); resumes where it was stopped
 	$(BIN)python -m bbo_envs.hpo.build build svm lda resnet logreg

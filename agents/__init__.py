@@ -1,12 +1,11 @@
 """Optimisers: learned ones with shipped weights, and classical ones behind the same interface."""
 
 import importlib
-import re
 from typing import TYPE_CHECKING, Any
 
 from agents.base import Agent
 from agents.networks import NETWORKS, Network
-from agents.pretrained import WeightsError, card, load, trained_names
+from agents.pretrained import WeightsError, card, load, names_of, trained_names
 from agents.recurrent import LSTMAgent
 from bbo_envs.errors import UnknownNameError, require_extra
 from bbo_envs.problem import Problem
@@ -80,7 +79,7 @@ def make_agent(name: str, problem: Problem) -> Agent:
         if network.dim not in (None, dim):
             raise ValueError(f"agent {name!r} proposes in {network.dim} dimensions, not in {dim}")
         return network
-    others = [o for o in trained_names() if re.fullmatch(rf"{re.escape(name)}-\d+d", o)]
+    others = names_of(name)
     if f"{name}-{dim}d" in others:
         return load(f"{name}-{dim}d")
     if others:

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,17 @@ def trained_names() -> list[str]:
         True
     """
     return sorted(path.stem for path in _shipped().glob("*.safetensors"))
+
+
+def names_of(name: str) -> list[str]:
+    """The shipped networks that a name stands for: itself, or it in each number of dimensions.
+
+    Example:
+        >>> names_of("lstm-ei"), names_of("universal"), names_of("none")
+        (['lstm-ei-6d'], ['universal'], [])
+    """
+    known = trained_names()
+    return [o for o in known if o == name or re.fullmatch(rf"{re.escape(name)}-\d+d", o)]
 
 
 def load(name: str | Path) -> Network:

@@ -6,7 +6,7 @@ from agents import card, trained_names
 from evaluation.markdown import table, with_interval
 from training.score import MILESTONES
 
-_HEADINGS = ("network", "trained on", "loss", "iterations", *(f"@{t}" for t in MILESTONES))
+_HEADINGS = ("network", "trained on", "by", "iterations", *(f"@{t}" for t in MILESTONES))
 _CHECKS = ("boundary", "spread", "shuffled @50")
 
 
@@ -24,16 +24,17 @@ def markdown() -> str:
 
 def others() -> str:
     """A row for each further task of the networks for any number of dimensions."""
-    headings = ("network", "d", "evaluations", *(f"@{t}" for t in MILESTONES), "at the end")
+    headings = ("network", "on", "evaluations", *(f"@{t}" for t in MILESTONES), "at the end")
     rows = []
     for name in trained_names():
         for score in card(name).get("scores", []):
             found = score["best_at_own_budget"]
             budget = score["budget"]
             cells = [_mean(found.get(str(t))) for t in MILESTONES]
-            dim = str(score["arguments"].get("dim", ""))
-            rows.append((f"`{name}`", dim, str(budget), *cells, _mean(found[str(budget)])))
-    return table(headings, rows, "l" + "r" * (len(headings) - 1))
+            arguments = score["arguments"]
+            task = f"d = {arguments['dim']}" if "dim" in arguments else arguments["dataset"]
+            rows.append((f"`{name}`", task, str(budget), *cells, _mean(found[str(budget)])))
+    return table(headings, rows, "ll" + "r" * (len(headings) - 2))
 
 
 def _row(name: str, facts: dict[str, Any]) -> list[str]:
@@ -43,8 +44,8 @@ def _row(name: str, facts: dict[str, Any]) -> list[str]:
     return [
         f"`{name}`",
         _trained_on(config),
-        config["loss"],
-        f"{config['iterations']:,}",
+        _trained_by(config),
+        f"{_iterations(config):,}",
         *(_mean(found[str(t)]) for t in MILESTONES),
         f"{score['boundary']:.1%}",
         f"{score['spread']:.2f}",
@@ -57,6 +58,24 @@ def _trained_on(config: dict[str, Any]) -> str:
     if dims:
         return "GP samples, d = " + ", ".join(str(d) for d in dict.fromkeys(dims))
     return str(config["task"])
+
+
+def _trained_by(config: dict[str, Any]) -> str:
+    """The loss, and what makes a gradient of it; or the algorithm of Stable-Baselines3."""
+    if "algo" in config:
+        return str(config["algo"])
+    # The first cards are of before there was another estimator.
+    by_score = config.get("estimator", "pathwise") != "pathwise"
+    return f"{config['loss']}, REINFORCE" if by_score else str(config["loss"])
+
+
+def _iterations(config: dict[str, Any]) -> int:
+    """Steps of Adam; with Stable-Baselines3, rollouts, each of which it makes several of."""
+    if "algo" in config:
+        rollouts: int = config["steps"] // (config["envs"] * config["budget"])
+        return rollouts
+    iterations: int = config["iterations"]
+    return iterations
 
 
 def _mean(figure: dict[str, float] | None) -> str:

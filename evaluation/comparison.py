@@ -24,11 +24,14 @@ from evaluation.markdown import table, with_interval
 from evaluation.metrics import mean_and_interval
 from evaluation.plan import Plan, plan
 from evaluation.run import evaluations_of
+from training.configs import HELD_OUT_DATASETS
 from training.score import MILESTONES, milestones
 
 RIVALS = ("random", "cmaes", "tpe", "gp-ei", "gp-ei-known")
 ANY_DIMENSION = ("universal", "posterior-guided")
 FLAT = ("lstm-oi", "dnc-oi")
+# Trained by reinforcement learning, from the values of their tasks alone.
+BY_REINFORCEMENT = ("universal-reinforce", "recurrent-ppo")
 FUNCTIONS = 64
 # SMAC takes half a minute for a hundred queries.
 FEWER = {"smac": 6}
@@ -56,7 +59,11 @@ def _gp(dim: int) -> TaskSpec:
 
 _LOSSES = tuple(f"{kind}-{loss}" for kind in ("lstm", "dnc") for loss in ("sum", "oi", "ei"))
 ON_GP = (
-    Setting(_gp(6), 100, (*_LOSSES, *ANY_DIMENSION, *RIVALS, "tpe-univariate", "smac")),
+    Setting(
+        _gp(6),
+        100,
+        (*_LOSSES, *BY_REINFORCEMENT, *ANY_DIMENSION, *RIVALS, "tpe-univariate", "smac"),
+    ),
     *(Setting(_gp(d), 100, (*FLAT, *ANY_DIMENSION, *RIVALS)) for d in (1, 2, 3, 9)),
     # Dimensions and a horizon that no network has seen in training.
     *(Setting(_gp(d), 100, (*ANY_DIMENSION, "random", "tpe")) for d in (4, 12)),
@@ -68,7 +75,19 @@ TRANSFER = tuple(
     for task in suite("paper")
     if not task.id.startswith("BBO-GP") and "workers" not in task.arguments
 )
-SETTINGS = (*ON_GP, *TRANSFER)
+# The data sets that "universal-tables" was not trained on. The horizons that it is to be good at.
+HELD_OUT = {
+    horizon: tuple(
+        Setting(
+            TaskSpec("BBO-HPO-MLP-5d-v0", {"dataset": dataset}),
+            horizon,
+            ("universal-tables", *ANY_DIMENSION, "random", "cmaes", "tpe"),
+        )
+        for dataset in HELD_OUT_DATASETS
+    )
+    for horizon in (30, 100)
+}
+SETTINGS = (*ON_GP, *TRANSFER, *(setting for group in HELD_OUT.values() for setting in group))
 
 
 def experiments(settings: Iterable[Setting], functions: int) -> Plan:
@@ -176,9 +195,15 @@ def _ranks(frame: pd.DataFrame, settings: Sequence[Setting], agents: Sequence[st
         ]
         for i in average[-1].argsort()
     ]
-    tasks = [s.task.id.removeprefix("BBO-").removesuffix("-v0") for s in settings]
+    tasks = [_short(setting.task) for setting in settings]
     headings = ["optimiser", *(f"@{t}" for t in marks), *(f"{t} @{marks[-1]}" for t in tasks)]
     return table(headings, rows, "l" + "r" * (len(headings) - 1))
+
+
+def _short(task: TaskSpec) -> str:
+    """A task in a narrow column."""
+    name = task.id.removeprefix("BBO-").removesuffix("-v0")
+    return f"{name} {task.arguments['dataset']}" if "dataset" in task.arguments else name
 
 
 def _budgets(agent: str, setting: Setting) -> Sequence[int]:

@@ -17,6 +17,7 @@ from safetensors.torch import save as pack_tensors
 
 from agents import CLASSICAL, WeightsError, make_agent, trained_names
 from agents.base import Agent
+from agents.pretrained import names_of
 from bbo_envs.errors import UnknownNameError
 from bbo_envs.problem import Problem
 
@@ -104,8 +105,7 @@ def _version(reference: Any) -> str:
         return _version_of_object(_attribute(reference))
     if reference in CLASSICAL:
         return _version_of_library(CLASSICAL[reference][1])
-    # A name without the dimension stands for several networks.
-    networks = [name for name in trained_names() if f"{name}-".startswith(f"{reference}-")]
+    networks = names_of(reference)
     if not networks:
         raise UnknownNameError("agent", reference, [*CLASSICAL, *trained_names()])
     weights = (f"{name}.safetensors" for name in networks)

@@ -155,7 +155,7 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
 
     figure = Figure(figsize=(7.0, 4.4), layout="constrained")
     axis = figure.subplots()
-    looks = styles(list(TRAINERS))
+    looks = styles(list(frame["trainer"].unique()))
     for trainer, own in frame.groupby("trainer", sort=False):
         curve = Curve(str(trainer), (own["seconds"] / 60.0).tolist(), own["best"].tolist())
         draw_curve(axis, curve, looks[str(trainer)])

@@ -61,6 +61,18 @@ def test_the_example_of_an_optimiser_of_ones_own_runs(tmp_path):
     assert len(re.findall(r"^ +LocalSearch +10 +-?\d", done.stdout, re.MULTILINE)) == 2
 
 
+@pytest.mark.slow
+def test_the_example_of_ppo_beats_random_search_on_data_sets_it_has_not_met(tmp_path):
+    command = [sys.executable, ROOT / "examples" / "train_ppo.py"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
+    found = re.findall(r"^ +(ppo|random) +100 +([\d.]+) ± ([\d.]+)", done.stdout, re.MULTILINE)
+    assert [name for name, *_ in found] == ["ppo", "random"] * 2
+    for (_, *ppo), (_, *random) in (found[:2], found[2:]):
+        (mean, half), (other, width) = (map(float, figures) for figures in (ppo, random))
+        # By twice the standard error of the difference: no better, one of 40 passes.
+        assert other - mean > 2 / 1.96 * (half**2 + width**2) ** 0.5
+
+
 def test_tables_of_the_readme_are_those_of_the_stored_results():
     assert docs.rendered(README) == README
 

@@ -175,6 +175,19 @@ def test_the_estimate_on_a_step_function_against_its_closed_form():
     assert check(found, [expected] * 40) < 4
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_discount_weighs_what_comes_later(mixed):
+    cost, log_density, best = normal(6, 5), normal(6, 5, seed=1), normal(6, 5, seed=2)
+    found = estimate(cost, log_density, best, mixed, 0.8, standardise=False)
+    later = normal(5, 5)
+    for t in range(5):
+        for k in range(5):
+            later[t, k] = 0.8 ** (k - t) if k >= t + mixed else 0.0
+    outcome = torch.stack([(later * row).sum(-1) for row in cost])
+    expected = advantages(outcome, best) * log_density + cost * mixed
+    torch.testing.assert_close(found, expected)
+
+
 class Small:
     """Three queries of a function with a slope, many times, by a network of few weights."""
 

@@ -242,6 +242,19 @@ def test_the_log_tells_how_good_each_dimension_is(tmp_path):
     assert dims <= {f"best_at_10/{d}d" for d in config.mixture["dim"]}
 
 
+def test_the_log_takes_in_how_the_network_is_judged(tmp_path):
+    judged = []
+
+    def judge(agent):
+        judged.append(agent.head.weight.clone())
+        return {"norm": agent.head.weight.norm().item()}
+
+    agent = train(SMALL, tmp_path, log_every=2, judge=judge)
+    lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    assert [line["norm"] for line in lines] == [weight.norm().item() for weight in judged]
+    assert lines[-1]["norm"] == agent.head.weight.norm().item() != lines[0]["norm"]
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     train(SMALL, tmp_path)
     other = dataclasses.replace(SMALL, learning_rate=1.0)

@@ -159,8 +159,9 @@ _VARIOUS: dict[str, Any] = {
 _WARPED: dict[str, Any] = {**_VARIOUS, "transforms": [[], [], [], [], ["warp_values"]]}
 
 
-# The data sets of HPOBench-MLP that a network is trained on; the other three are held out.
+# The data sets of HPOBench-MLP that a network is trained on, and those that it is judged by.
 _TAUGHT = ["australian", "blood_transfusion", "car", "credit_g", "kc1"]
+HELD_OUT_DATASETS = ("phoneme", "segment", "vehicle")
 
 
 def _any_dimension(network: str, **changes: Any) -> TrainConfig:
@@ -255,7 +256,7 @@ PRESETS: dict[str, TrainConfig] = {
         max_gradient=0.5,
         score_tasks=[
             {"task": "BBO-HPO-MLP-5d-v0", "arguments": {"dataset": dataset}, "budget": 100}
-            for dataset in ("phoneme", "segment", "vehicle")
+            for dataset in HELD_OUT_DATASETS
         ],
     ),
 }
