@@ -3,12 +3,14 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from agents.asktell import AskTell, SavedOptimizerError
 from agents.base import Agent
+from agents.make import CLASSICAL, make_agent
 from agents.networks import NETWORKS, Network
-from agents.pretrained import WeightsError, card, load, names_of, trained_names
+from agents.optimize import Result, maximize, minimize
+from agents.pretrained import WeightsError, card, load, trained_names
 from agents.recurrent import LSTMAgent
-from bbo_envs.errors import UnknownNameError, require_extra
-from bbo_envs.problem import Problem
+from bbo_envs.errors import require_extra
 
 if TYPE_CHECKING:
     from agents.sb3 import export_sb3 as export_sb3
@@ -18,73 +20,19 @@ __all__ = [
     "CLASSICAL",
     "NETWORKS",
     "Agent",
+    "AskTell",
     "LSTMAgent",
     "Network",
+    "Result",
+    "SavedOptimizerError",
     "WeightsError",
     "card",
     "load",
     "make_agent",
+    "maximize",
+    "minimize",
     "trained_names",
 ]
-
-# The factory of each, imported when asked for, the library that it needs, and the extra with it.
-CLASSICAL = {
-    "random": ("agents.baselines.sampling:random_search", "torch", "baselines"),
-    "sobol": ("agents.baselines.sampling:sobol", "torch", "baselines"),
-    "tpe": ("agents.baselines.optuna:tpe", "optuna", "baselines"),
-    "tpe-univariate": ("agents.baselines.optuna:tpe_univariate", "optuna", "baselines"),
-    "tpe-hyperopt": ("agents.baselines.hyperopt:tpe", "hyperopt", "rivals"),
-    "cmaes": ("agents.baselines.cmaes:cmaes", "cma", "baselines"),
-    "gp-ei": ("agents.baselines.gp_ei:gp_ei", "botorch", "baselines"),
-    "gp-ei-known": ("agents.baselines.gp_ei:gp_ei_known", "botorch", "baselines"),
-    "gp-optuna": ("agents.baselines.optuna:gp", "optuna", "baselines"),
-    "gp-bayesian": ("agents.baselines.gp_bayesian:gp_bayesian", "numpyro", "rivals"),
-    "smac": ("agents.baselines.smac:smac", "smac", "smac"),
-    "ngopt": ("agents.baselines.nevergrad:ngopt", "nevergrad", "rivals"),
-    "les": ("agents.baselines.les:les", "evosax", "les"),
-}
-
-
-def make_agent(name: str, problem: Problem) -> Agent:
-    """Makes an optimiser by name for a problem.
-
-    Args:
-        name: One of ``CLASSICAL``; a trained network, or its name without the dimension
-            (``"lstm-oi"`` is ``"lstm-oi-6d"`` where d = 6); or the path of a weights file, or of
-            a model by Stable-Baselines3 (``.zip``, or exported). Networks that propose in any
-            number of dimensions have none in their names.
-        problem: What it will be used on. Only its dimension is looked at, save by
-            ``"gp-ei-known"``, which is given the kernel that generates the functions, and the
-            noise.
-
-    Raises:
-        UnknownNameError: If no optimiser has this name.
-        MissingExtraError: If its library is not installed.
-        ValueError: If it cannot be used on this problem.
-
-    Example:
-        >>> import bbo_envs
-        >>> make_agent("lstm-oi", bbo_envs.make_problem("BBO-GP-6d-v0")).dim
-        6
-    """
-    if name in CLASSICAL:
-        place, library, extra = CLASSICAL[name]
-        require_extra(f"agent {name!r}", extra, library)
-        module, _, factory = place.partition(":")
-        agent: Agent = getattr(importlib.import_module(module), factory)(problem)
-        return agent
-    dim = problem.functions.dim
-    if name.endswith((".zip", ".safetensors")) or name in trained_names():
-        network = _of_sb3("from_sb3")(name) if name.endswith(".zip") else load(name)
-        if network.dim not in (None, dim):
-            raise ValueError(f"agent {name!r} proposes in {network.dim} dimensions, not in {dim}")
-        return network
-    others = names_of(name)
-    if f"{name}-{dim}d" in others:
-        return load(f"{name}-{dim}d")
-    if others:
-        raise ValueError(f"there is no {name!r} network for d = {dim}, only {', '.join(others)}")
-    raise UnknownNameError("agent", name, [*CLASSICAL, *trained_names()])
 
 
 def _of_sb3(name: str) -> Any:

@@ -96,6 +96,10 @@ class SB3Agent(nn.Module):
         x = action_to_query(action.clamp(-1.0, 1.0), history.best_x)
         return x, SB3State(history, memory, state.generator)
 
+    def asked(self, state: SB3State, x: Tensor) -> SB3State:
+        """The state where another query was made than the one proposed: the same."""
+        return state
+
     def _act(self, features: Tensor, state: SB3State) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The policy's own actions, before they are clipped, and its memory."""
         policy, memory = self.policy, state.memory

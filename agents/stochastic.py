@@ -149,6 +149,10 @@ class StochasticAgent(nn.Module):
         policy = Policy(location, weight.expand(location.shape[:2]), chosen, scale)
         return policy, state._replace(network=network, history=history, hidden=hidden, cell=cell)
 
+    def asked(self, state: StochasticState, x: Tensor) -> StochasticState:
+        """The state where another query ``[B, d]`` was made than the one drawn."""
+        return state._replace(network=self.network.asked(state.network, x))
+
     def step(
         self, state: StochasticState, observation: Observation
     ) -> tuple[Tensor, StochasticState]:

@@ -1,0 +1,386 @@
+"""Ask for points and tell what became of them: an optimiser in the hands of a user's own loop."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, cast, overload
+
+import torch
+from gymnasium.spaces import Box
+from torch import Tensor
+
+from agents.base import Agent
+from agents.make import make_agent
+from bbo_envs import Objective, Problem, Space
+from bbo_envs.checks import positive_integer
+from bbo_envs.core import Observation
+
+if TYPE_CHECKING:
+    from ConfigSpace import ConfigurationSpace
+    from optuna.distributions import BaseDistribution
+
+    Spacelike: TypeAlias = (
+        Space | Mapping[str, Any] | ConfigurationSpace | Mapping[str, BaseDistribution]
+    )
+
+_FORMAT = 1
+# A point that comes back is one that was asked if no coordinate differs by more.
+_SAME = 1e-6
+
+
+class SavedOptimizerError(RuntimeError):
+    """A saved optimiser is damaged, or of another kind or version."""
+
+
+class Evaluation(NamedTuple):
+    """What is known of one evaluation.
+
+    Attributes:
+        x: The values, by name.
+        y: What came back; NaN where the evaluation failed.
+        failed: Whether it failed.
+    """
+
+    x: dict[str, Any]
+    y: float
+    failed: bool
+
+
+class AskTell:
+    """Proposes points of a space one after the other, to be minimised by whoever asks.
+
+    It shows a network what the network saw in training: an ``ask`` with nothing told since the last
+    one stands for another worker that is free (o = 0), every ``tell`` is shown before the next
+    query. Told in the order asked, its queries are those of ``training.rollout.unroll`` to the bit.
+    Values may have any scale: y and a * y + b with a > 0 lead to the same queries.
+
+    A failed evaluation is shown as the worst value until then, so that the search keeps away from
+    it; one that fails before any has succeeded is kept back until one has.
+
+    Points that nobody asked for may be told at any time, such as earlier results: the network is
+    shown them as if it had asked for them itself. They count as evaluations of the budget.
+
+    Args:
+        space: A ``Space``; or a mapping such as ``{"lr": (1e-5, 1e-1, "log"), "layers": (1, 8),
+            "opt": ["adam", "sgd"]}``; or what ConfigSpace or Optuna call one.
+        budget: How many evaluations there will be. Networks are told what is left of it: early they
+            explore, in the end they refine. Asking for more is fine; then nothing is left.
+        agent: The name of an optimiser, as for ``agents.make_agent``; or one itself.
+        seed: Of everything random.
+
+    Raises:
+        ValueError: If the space is malformed, or the agent cannot be used on it.
+        UnknownNameError: If no optimiser has this name.
+        MissingExtraError: If its library is not installed.
+
+    Example:
+        >>> optimizer = AskTell({"lr": (1e-5, 1e-1, "log"), "layers": (1, 8)}, budget=20, seed=0)
+        >>> for _ in range(20):
+        ...     x = optimizer.ask()
+        ...     optimizer.tell(x, (x["layers"] - 3) ** 2 + abs(x["lr"] - 1e-3))
+        >>> optimizer.best.x["layers"]
+        3
+    """
+
+    def __init__(
+        self,
+        space: "Spacelike",
+        budget: int = 100,
+        agent: str | Agent = "universal",
+        seed: int = 0,
+    ) -> None:
+        self.space = as_space(space)
+        self.budget = positive_integer("budget", budget)
+        self.agent = agent
+        self.seed = seed
+        self.history: list[Evaluation] = []
+        self._optimizer = _made(agent, self.space, budget)
+        cube = Box(0.0, 1.0, (self.space.dim,))
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            self._state = self._optimizer.init(1, cube, self.budget, generator)
+        # Asked and not told; told and not shown; failed and without any value to stand for it.
+        self._pending: list[Tensor] = []
+        self._untold: list[Observation] = []
+        self._failed: list[Tensor] = []
+        self._journal: list[dict[str, Any]] = []
+
+    @property
+    def pending(self) -> list[dict[str, Any]]:
+        """The points that have been asked for and not told, the oldest first."""
+        return [self.space.decode(x[0]) for x in self._pending]
+
+    @property
+    def best(self) -> Evaluation:
+        """The evaluation with the lowest value.
+
+        Raises:
+            ValueError: If none has succeeded yet.
+        """
+        known = [evaluation for evaluation in self.history if not evaluation.failed]
+        if not known:
+            raise ValueError(
+                f"none of the {len(self.history)} evaluations told so far has succeeded; tell one"
+            )
+        return min(known, key=lambda evaluation: evaluation.y)
+
+    @overload
+    def ask(self, n: None = None) -> dict[str, Any]: ...
+
+    @overload
+    def ask(self, n: int) -> list[dict[str, Any]]: ...
+
+    def ask(self, n: int | None = None) -> dict[str, Any] | list[dict[str, Any]]:
+        """The next point to evaluate, or a list of n points for as many workers.
+
+        Points that are still out are known to the network, so that it proposes others beside them.
+
+        Raises:
+            ValueError: If n is not positive.
+        """
+        if n is None:
+            return self._ask()
+        return [self._ask() for _ in range(positive_integer("n", n))]
+
+    def tell(self, x: Mapping[str, Any], y: float | None = None, *, failed: bool = False) -> None:
+        """Takes in what an evaluation came to; in any order, asked for or not.
+
+        Args:
+            x: The point, as ``ask`` gave it, or any other of the space.
+            y: Its value. NaN and infinite ones count as failed.
+            failed: The evaluation came to nothing.
+
+        Raises:
+            ValueError: If there is no value though it has not failed, y is not a number, the point
+                is not of the space, or it was not asked for and the agent cannot be told of such.
+                Whatever was told before is kept.
+        """
+        value = _value(y, failed)
+        point = self._taken(x)
+        self._journal.append({"tell": point[0].tolist(), "y": value})
+        self._take_in(point, value)
+
+    def _ask(self) -> dict[str, Any]:
+        x = self._propose()
+        self._journal.append({"ask": x[0].tolist()})
+        self._pending.append(x)
+        values: dict[str, Any] = self.space.decode(x[0])
+        return values
+
+    @torch.no_grad()
+    def _propose(self) -> Tensor:
+        """Shows what has been told, and returns the query that follows, ``[1, d]``."""
+        *earlier, last = self._untold or [_nothing(self.space.dim)]
+        self._untold = []
+        for observation in earlier:
+            # The network answers each with a query, and is told that it was the point it has seen.
+            x, self._state = self._optimizer.step(self._state, observation)
+            self._correct(observation.x.to(x))
+        x, self._state = self._optimizer.step(self._state, last)
+        return x.detach()
+
+    def _correct(self, x: Tensor) -> None:
+        """Makes a network believe that another query was asked than the one proposed."""
+        if hasattr(self._optimizer, "asked"):
+            self._state = self._optimizer.asked(self._state, x)
+
+    def _taken(self, x: Mapping[str, Any]) -> Tensor:
+        """The query that a point stands for: a pending one, which it no longer is, or a new one."""
+        point = torch.from_numpy(self.space.encode(x)).unsqueeze(0)
+        for number, query in enumerate(self._pending):
+            if (self.space.snap(query.double()) - point).abs().max() <= _SAME:
+                return self._pending.pop(number)
+        if not hasattr(self._optimizer, "asked"):
+            raise ValueError(
+                f"{dict(x)!r} was not asked for, and {self.agent!r} cannot be told of such points; "
+                "tell what ask() returned, or use a network such as 'universal'"
+            )
+        return self._announced(self._cast(point))
+
+    def _cast(self, point: Tensor) -> Tensor:
+        """A point in the precision of the network."""
+        return point.to(next(self._optimizer.parameters()).dtype)  # type: ignore[attr-defined]
+
+    @torch.no_grad()
+    def _announced(self, point: Tensor) -> Tensor:
+        """Asks, in place of whatever would have been proposed, for a point."""
+        self._propose()
+        self._correct(point)
+        return point
+
+    def _take_in(self, point: Tensor, value: float | None) -> None:
+        worst = max((e.y for e in self.history if not e.failed), default=None)
+        values = self.space.decode(point[0])
+        self.history.append(Evaluation(values, math.nan if value is None else value, value is None))
+        if value is None and worst is None:
+            self._failed.append(point)
+            return
+        shown = worst if value is None else value
+        assert shown is not None
+        self._untold.append(_observation(point, shown))
+        self._untold += [_observation(failed, shown) for failed in self._failed]
+        self._failed = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that makes the same optimiser again, as JSON holds it: what was asked and told.
+
+        Raises:
+            ValueError: If the agent is an object, which JSON does not hold, and not a name.
+        """
+        if not isinstance(self.agent, str):
+            raise ValueError(
+                f"an optimiser with the agent {self.agent!r} cannot be saved, only one with a name "
+                "can; write the network by agents.pretrained.save, and pass its path"
+            )
+        return {
+            "format": _FORMAT,
+            "space": self.space.to_json(),
+            "budget": self.budget,
+            "agent": self.agent,
+            "seed": self.seed,
+            "journal": [dict(event) for event in self._journal],
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
+        """The optimiser that gave the state: it asks the same next points.
+
+        It is asked and told the same once more. Should it answer differently, as after an update of
+        PyTorch, it goes on from what it answered then.
+
+        Raises:
+            SavedOptimizerError: If the state is damaged, or of another version.
+        """
+        try:
+            if state["format"] != _FORMAT:
+                raise SavedOptimizerError(
+                    f"a saved optimiser must have format {_FORMAT}, got {state['format']!r}; load "
+                    "it with the version of bbo-envs that saved it"
+                )
+            space = Space.from_json(state["space"])
+            optimizer = cls(space, state["budget"], state["agent"], state["seed"])
+            for event in state["journal"]:
+                optimizer._replay(event)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, SavedOptimizerError):
+                raise
+            raise SavedOptimizerError(
+                f"the saved optimiser is damaged ({type(error).__name__}: {error}); use a copy, or "
+                "tell a new one what is known"
+            ) from error
+        return optimizer
+
+    def save(self, path: str | Path) -> None:
+        """Writes the optimiser to a JSON file, in one piece or not at all."""
+        target = Path(path)
+        state = self.state_dict()
+        partial = target.with_name(target.name + ".partial")
+        partial.write_text(json.dumps({"sha256": _digest(state), **state}) + "\n")
+        os.replace(partial, target)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Reads an optimiser that ``save`` wrote.
+
+        Raises:
+            SavedOptimizerError: If the file is missing, damaged, or of another version.
+
+        Example:
+            >>> import tempfile
+            >>> optimizer = AskTell({"x": (0.0, 1.0)}, budget=5, seed=1)
+            >>> optimizer.tell(optimizer.ask(), 1.0)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     optimizer.save(f"{folder}/optimizer.json")
+            ...     again = AskTell.load(f"{folder}/optimizer.json")
+            >>> again.ask() == optimizer.ask()
+            True
+        """
+        try:
+            state = json.loads(Path(path).read_text())
+            if state.pop("sha256") != _digest(state):
+                raise ValueError("its content does not fit its SHA-256")
+        except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise SavedOptimizerError(
+                f"the saved optimiser {path} cannot be read ({type(error).__name__}: {error}); use "
+                "a copy, or tell a new one what is known"
+            ) from error
+        return cls.from_state_dict(state)
+
+    def _replay(self, event: Mapping[str, Any]) -> None:
+        self._journal.append(dict(event))
+        if "ask" in event:
+            found = self._propose()
+            asked = torch.tensor([event["ask"]], dtype=found.dtype)
+            if not torch.equal(found, asked):
+                self._correct(asked)
+            self._pending.append(asked)
+            return
+        point = torch.tensor([event["tell"]], dtype=torch.float64)
+        same = [n for n, x in enumerate(self._pending) if torch.equal(x.double(), point)]
+        taken = self._pending.pop(same[0]) if same else self._announced(self._cast(point))
+        self._take_in(taken, event["y"])
+
+
+def as_space(space: "Spacelike") -> Space:
+    """A space as this package has it, from all that users write one as.
+
+    Raises:
+        ValueError: If it is malformed, or nothing of the kind.
+
+    Example:
+        >>> as_space({"layers": (1, 8)})
+        Space({'layers': Integer(low=1, high=8, log=False)})
+    """
+    if isinstance(space, Space):
+        return space
+    # Told by their modules, so that neither library is imported.
+    if type(space).__module__.startswith("ConfigSpace"):
+        return Space.from_configspace(cast("ConfigurationSpace", space))
+    if isinstance(space, Mapping):
+        if any(type(value).__module__ == "optuna.distributions" for value in space.values()):
+            return Space.from_optuna(space)
+        return Space(space)
+    raise ValueError(
+        f"a space must be a bbo_envs.Space, a mapping from names to ranges or choices, or what "
+        f"ConfigSpace or Optuna call one; got {space!r}"
+    )
+
+
+def _made(agent: str | Agent, space: Space, budget: int) -> Agent:
+    if not isinstance(agent, str):
+        return agent
+    return make_agent(agent, Problem(Objective(_never_called, space=space), budget))
+
+
+def _never_called(values: dict[str, Any]) -> float:
+    raise NotImplementedError("whoever asks evaluates")
+
+
+def _value(y: Any, failed: bool) -> float | None:
+    """A finite number, or None for a failed evaluation."""
+    if failed:
+        return None
+    try:
+        value = float(y)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"y must be a number, got {y!r}; tell(x, failed=True) where there is none"
+        ) from error
+    return value if math.isfinite(value) else None
+
+
+def _nothing(dim: int) -> Observation:
+    zero = torch.zeros(1, dtype=torch.float64)
+    return Observation(torch.zeros(1, dim, dtype=torch.float64), zero, zero)
+
+
+def _observation(point: Tensor, value: float) -> Observation:
+    y = torch.tensor([value], dtype=torch.float64)
+    return Observation(point.double(), y, torch.ones_like(y))
+
+
+def _digest(state: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()

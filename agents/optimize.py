@@ -1,0 +1,274 @@
+"""Minimise a function: the loop around ``AskTell`` that most users want."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from agents.asktell import AskTell
+from agents.base import Agent
+from bbo_envs.checks import positive_integer
+from bbo_envs.errors import ObjectiveError, UnknownNameError, require_extra
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from agents.asktell import Spacelike
+
+_POOLS: dict[str, type[ThreadPoolExecutor] | type[ProcessPoolExecutor]] = {
+    "threads": ThreadPoolExecutor,
+    "processes": ProcessPoolExecutor,
+}
+
+
+class Trial(NamedTuple):
+    """One evaluation of a run.
+
+    Attributes:
+        x: The values, by name.
+        y: What the function returned; NaN where the evaluation failed.
+        failed: Whether it returned NaN, something infinite or None, or raised.
+        seconds: How long it took.
+        error: What it raised, in a line; empty if nothing.
+    """
+
+    x: dict[str, Any]
+    y: float
+    failed: bool
+    seconds: float
+    error: str
+
+
+Callback = Callable[[Trial], bool | None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found.
+
+    Attributes:
+        x: The best values, by name, in their own units.
+        y: The function's value there.
+        history: All evaluations, in the order in which they came back.
+        maximised: Whether the best value is the largest.
+    """
+
+    x: dict[str, Any]
+    y: float
+    history: list[Trial]
+    maximised: bool = False
+
+    def plot(self, path: str | Path | None = None) -> "Figure":
+        """Draws every value and the best so far against the evaluations.
+
+        Args:
+            path: Where to write the picture, if anywhere; its suffix decides the format.
+
+        Raises:
+            MissingExtraError: If Matplotlib is not installed.
+        """
+        require_extra("Result.plot", "plot", "matplotlib")
+        from matplotlib.figure import Figure
+
+        better = max if self.maximised else min
+        known = [(n, t.y) for n, t in enumerate(self.history, 1) if not t.failed]
+        numbers, values = [n for n, _ in known], [y for _, y in known]
+        best = list(accumulate(values, better))
+        figure = Figure(figsize=(6.0, 3.8), layout="constrained")
+        axis = figure.subplots()
+        axis.plot(numbers, values, "o", color="0.6", markersize=4, label="evaluations")
+        axis.step(numbers, best, where="post", color="#D55E00", label="best so far")
+        for n, trial in enumerate(self.history, 1):
+            if trial.failed:
+                axis.axvline(n, color="0.8", linestyle=":")
+        axis.set_xlabel("evaluations (dotted: failed)")
+        axis.set_ylabel("value")
+        axis.legend(fontsize="small")
+        if path is not None:
+            figure.savefig(path, dpi=110)
+        return figure
+
+
+def minimize(
+    f: Callable[[dict[str, Any]], float],
+    space: "Spacelike",
+    budget: int = 100,
+    workers: int = 1,
+    seed: int = 0,
+    agent: str | Agent = "universal",
+    *,
+    executor: Literal["threads", "processes"] | Executor = "threads",
+    callback: Callback | None = None,
+    progress: bool = True,
+) -> Result:
+    """Finds where a function is small, by a trained network.
+
+    An evaluation has failed where the function returns NaN, something infinite or None, or raises:
+    the search goes on and keeps away from there, with a warning if it raised. Only an exception of
+    the very first evaluation that comes back is raised, since it is likely a mistake.
+
+    Args:
+        f: Takes a dict of values by name, and returns a number.
+        space: What it is to be searched over, as for ``AskTell``.
+        budget: How many evaluations there will be.
+        workers: How many at a time. The network knows which points are still out.
+        seed: Of the network's randomness. With one worker, a seed gives the same points again.
+        agent: The name of an optimiser, as for ``agents.make_agent``; or one itself.
+        executor: What evaluates if there are several workers: threads; processes, for which ``f``
+            must be a function of a module; or any ``concurrent.futures.Executor``, such as those of
+            Dask and Ray, which is used even if there is one worker, and is not shut down.
+        callback: Called after each evaluation; the search ends where it returns True.
+        progress: Show a bar with the best value so far, on standard error.
+
+    Raises:
+        ObjectiveError: If no evaluation has succeeded.
+        ValueError: If an argument is malformed.
+
+    Example:
+        >>> space = {"lr": (1e-5, 1e-1, "log"), "layers": (1, 8), "opt": ["adam", "sgd"]}
+        >>> def loss(x):
+        ...     return (x["layers"] - 3) ** 2 + abs(x["lr"] - 1e-3) + (x["opt"] == "sgd")
+        >>> result = minimize(loss, space, budget=30, progress=False)
+        >>> result.x["layers"], result.x["opt"], len(result.history)
+        (3, 'adam', 30)
+    """
+    optimizer = AskTell(space, budget, agent, seed)
+    return _run(f, optimizer, workers, executor, callback, progress, maximised=False)
+
+
+def maximize(
+    f: Callable[[dict[str, Any]], float],
+    space: "Spacelike",
+    budget: int = 100,
+    workers: int = 1,
+    seed: int = 0,
+    agent: str | Agent = "universal",
+    *,
+    executor: Literal["threads", "processes"] | Executor = "threads",
+    callback: Callback | None = None,
+    progress: bool = True,
+) -> Result:
+    """Finds where a function is large; all else is as in ``minimize``.
+
+    Example:
+        >>> result = maximize(lambda x: -abs(x["a"] - 3), {"a": (1, 8)}, budget=20, progress=False)
+        >>> result.x, result.y
+        ({'a': 3}, 0.0)
+    """
+    optimizer = AskTell(space, budget, agent, seed)
+    return _run(f, optimizer, workers, executor, callback, progress, maximised=True)
+
+
+class _Outcome(NamedTuple):
+    y: float
+    seconds: float
+    error: Exception | None
+
+
+def _evaluate(f: Callable[[dict[str, Any]], Any], x: dict[str, Any]) -> _Outcome:
+    started, error = time.perf_counter(), None
+    try:
+        returned = f(x)
+        y = math.nan if returned is None else float(returned)
+    except Exception as raised:  # whatever a user's function may raise
+        y, error = math.nan, raised
+    return _Outcome(y, time.perf_counter() - started, error)
+
+
+def _run(
+    f: Callable[[dict[str, Any]], float],
+    optimizer: AskTell,
+    workers: int,
+    executor: str | Executor,
+    callback: Callback | None,
+    progress: bool,
+    *,
+    maximised: bool,
+) -> Result:
+    """Keeps as many points out as there are workers until the budget is used."""
+    budget, history = optimizer.budget, list[Trial]()
+    out: dict[Future[_Outcome], dict[str, Any]] = {}
+    stop = False
+    with _pool(executor, positive_integer("workers", workers)) as pool, _shown(progress) as bar:
+        show = bar.add_task("", total=budget)
+        while out or (len(history) < budget and not stop):
+            while len(out) < workers and len(history) + len(out) < budget and not stop:
+                x = optimizer.ask()
+                out[_submitted(pool, f, x)] = x
+            done, _ = wait(out, return_when=FIRST_COMPLETED)
+            for future in sorted(done, key=list(out).index):
+                x = out.pop(future)
+                trial = _trial(x, future.result(), first=not history)
+                history.append(trial)
+                optimizer.tell(x, -trial.y if maximised else trial.y, failed=trial.failed)
+                if callback is not None and callback(trial):
+                    stop = True
+                known = [trial.y for trial in history if not trial.failed]
+                best = f"best {max(known) if maximised else min(known):.6g}" if known else ""
+                bar.update(show, advance=1, description=best)
+    succeeded = [trial for trial in history if not trial.failed]
+    if not succeeded:
+        last = history[-1].error or f"the last returned {history[-1].y}"
+        raise ObjectiveError(
+            f"none of the {len(history)} evaluations succeeded ({last}); check the function at "
+            f"{history[-1].x}"
+        )
+    choose = max if maximised else min
+    best_trial = choose(succeeded, key=lambda trial: trial.y)
+    return Result(best_trial.x, best_trial.y, history, maximised)
+
+
+def _trial(x: dict[str, Any], outcome: _Outcome, *, first: bool) -> Trial:
+    error = ""
+    if outcome.error is not None:
+        if first:
+            raise outcome.error
+        error = f"{type(outcome.error).__name__}: {outcome.error}"
+        warnings.warn(f"the evaluation of {x} failed ({error})", stacklevel=3)
+    return Trial(x, outcome.y, not math.isfinite(outcome.y), outcome.seconds, error)
+
+
+def _pool(executor: str | Executor, workers: int) -> AbstractContextManager[Executor | None]:
+    """What evaluates; None for this thread itself."""
+    if isinstance(executor, Executor):
+        return nullcontext(executor)
+    if executor not in _POOLS:
+        raise UnknownNameError("executor", executor, _POOLS)
+    return _POOLS[executor](workers) if workers > 1 else nullcontext(None)
+
+
+def _submitted(
+    pool: Executor | None, f: Callable[[dict[str, Any]], Any], x: dict[str, Any]
+) -> Future[_Outcome]:
+    if pool is not None:
+        return pool.submit(_evaluate, f, x)
+    future: Future[_Outcome] = Future()
+    future.set_result(_evaluate(f, x))
+    return future
+
+
+def _shown(progress: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn())
+    return Progress(
+        *columns,
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=not progress,
+    )

@@ -1,0 +1,349 @@
+"""Asking and telling: the queries of training, any order, failures, what is saved and restored."""
+
+import json
+import math
+
+import ConfigSpace
+import numpy as np
+import optuna
+import pytest
+import torch
+
+from agents import AskTell, SavedOptimizerError, load, make_agent
+from bbo_envs import Space, UnknownNameError, make_problem
+from training.rollout import steps
+
+CUBE = {"a": (0.0, 1.0), "b": (0.0, 1.0)}
+MIXED = {
+    "lr": (1e-5, 1e-1, "log"),
+    "layers": (1, 8),
+    "momentum": (0.0, 0.99),
+    "opt": ["adam", "sgd"],
+}
+NETWORKS = ("universal", "lstm-oi", "dnc-oi", "posterior-guided", "universal-reinforce")
+
+
+def bowl(x):
+    return (x["a"] - 0.3) ** 2 + (x["b"] - 0.8) ** 2
+
+
+def mixed(x):
+    return abs(math.log10(x["lr"]) + 3) + (x["layers"] - 3) ** 2 + 5 * (x["opt"] == "sgd")
+
+
+def played(optimizer, f, count):
+    """The points that an optimiser asks for, one after the other."""
+    asked = []
+    for _ in range(count):
+        asked.append(optimizer.ask())
+        optimizer.tell(asked[-1], f(asked[-1]))
+    return asked
+
+
+# --- What networks see.
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("name", ["universal", "lstm-oi", "dnc-oi", "posterior-guided", "tpe"])
+def test_queries_are_those_of_the_unroll_for_the_same_observations(name, workers):
+    """To the bit, whatever comes back first."""
+    problem = make_problem("BBO-GP-2d-v0", sampler="fourier", budget=12, workers=workers)
+    start = problem.reset(1, torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(7)
+    run = list(steps(make_agent(name, problem), problem, start, generator))
+    optimizer = AskTell(CUBE, budget=12, agent=name, seed=7)
+    for step in run:
+        x, y, o = (part[0] for part in step.observation)
+        if o:
+            optimizer.tell({"a": x[0].item(), "b": x[1].item()}, y.item())
+        assert list(optimizer.ask().values()) == step.x[0].tolist()
+    assert len(optimizer.pending) == workers
+
+
+@pytest.mark.parametrize("name", ["universal", "lstm-oi", "posterior-guided"])
+def test_any_scale_of_the_values_leads_to_the_same_points(name):
+    first, other = (
+        played(AskTell(CUBE, 15, name), lambda x, s=scale: s * bowl(x) + 1e4 * (s > 1), 15)
+        for scale in (1.0, 1e3)
+    )
+    assert [list(x.values()) for x in first] == [
+        pytest.approx(list(x.values()), abs=1e-3) for x in other
+    ]
+
+
+@pytest.mark.parametrize("name", ["universal", "lstm-oi", "posterior-guided"])
+@pytest.mark.parametrize(
+    "f",
+    [lambda x: 0.0, lambda x: float(x["a"] > 0.5), lambda x: 1e300 * bowl(x), lambda x: 1e-300],
+    ids=["constant", "plateaus", "huge", "tiny"],
+)
+def test_points_are_points_whatever_the_values(name, f):
+    for x in played(AskTell(CUBE, 12, name), f, 15):
+        assert all(0.0 <= value <= 1.0 for value in x.values())
+
+
+def test_it_finds_minima_of_mixed_spaces_in_their_own_units():
+    optimizer = AskTell(MIXED, budget=60)
+    for x in played(optimizer, mixed, 60):
+        assert type(x["layers"]) is int
+        assert x["opt"] in MIXED["opt"]
+    best = optimizer.best
+    assert best.x["layers"] == 3
+    assert best.x["opt"] == "adam"
+    assert mixed(best.x) == best.y < 0.5
+
+
+# --- Orders.
+
+
+def test_several_pending_points_are_told_in_any_order():
+    optimizer = AskTell(MIXED, budget=30)
+    asked = optimizer.ask(4)
+    assert optimizer.pending == asked
+    assert len({json.dumps(x) for x in asked}) == 4
+    for number in (2, 0, 3, 1):
+        optimizer.tell(asked[number], mixed(asked[number]))
+    assert optimizer.pending == []
+    assert [e.x for e in optimizer.history] == [asked[number] for number in (2, 0, 3, 1)]
+    assert optimizer.best.y == min(map(mixed, asked))
+    assert len(optimizer.ask(2)) == 2
+
+
+@pytest.mark.parametrize("name", ["universal", "lstm-oi", "posterior-guided"])
+def test_what_was_told_in_a_lump_is_all_known(name):
+    """The last told alone would leave the incumbent out, which points are proposed around."""
+    optimizer = AskTell(CUBE, 40, name)
+    asked = optimizer.ask(6)
+    values = [-1000.0, *[float(n) for n in range(5)]]
+    for x, y in zip(asked, values, strict=True):
+        optimizer.tell(x, y)
+    optimizer.ask()
+    history = getattr(optimizer._state, "proposer", optimizer._state).history
+    assert history.returned.item() == 6
+    assert history.best_y.item() == -1000.0
+
+
+def test_points_that_nobody_asked_for_are_taken_in():
+    """As if the network had asked for them: what follows is around the best of them."""
+    optimizer = AskTell(CUBE, 40)
+    for a in np.linspace(0, 1, 6):
+        for b in np.linspace(0, 1, 4):
+            optimizer.tell({"a": a, "b": b}, bowl({"a": a, "b": b}))
+    assert optimizer.best.x == {"a": pytest.approx(0.2), "b": pytest.approx(2 / 3)}
+    near = [math.hypot(x["a"] - 0.3, x["b"] - 0.8) for x in played(optimizer, bowl, 8)]
+    # Of eight uniform points three are as near with probability 0.015 (a binomial's tail).
+    assert sorted(near)[2] < 0.15
+
+
+def test_warm_starts_are_what_a_network_sees_of_its_own_queries():
+    """Told the points of a run that it has not made, it goes on as the one that made them."""
+    own = AskTell(CUBE, 12, "lstm-oi", seed=1)
+    asked = played(own, bowl, 5)
+    other = AskTell(CUBE, 12, "lstm-oi", seed=1)
+    for x in asked:
+        other.tell(x, bowl(x))
+    assert other.ask() == own.ask()
+
+
+def test_points_told_twice_count_twice():
+    optimizer = AskTell(CUBE, 12)
+    x = optimizer.ask()
+    optimizer.tell(x, 1.0)
+    optimizer.tell(x, 1.1)
+    assert [e.y for e in optimizer.history] == [1.0, 1.1]
+    optimizer.ask()
+
+
+def test_an_optimiser_without_weights_is_told_what_it_asked_alone():
+    optimizer = AskTell(CUBE, 12, "tpe")
+    optimizer.tell(optimizer.ask(), 1.0)
+    with pytest.raises(ValueError, match="'tpe' cannot be told of such points"):
+        optimizer.tell({"a": 0.1, "b": 0.1}, 1.0)
+    assert len(optimizer.history) == 1
+    optimizer.tell(optimizer.ask(), 0.5)
+
+
+@pytest.mark.parametrize("name", ["universal", "lstm-oi"])
+def test_more_is_asked_for_than_the_budget(name):
+    optimizer = AskTell(CUBE, 5, name)
+    assert len(played(optimizer, bowl, 12)) == 12
+
+
+# --- Failures.
+
+
+@pytest.mark.parametrize("y", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_has_failed(y):
+    optimizer = AskTell(CUBE, 12)
+    optimizer.tell(optimizer.ask(), 1.0)
+    optimizer.tell(optimizer.ask(), y)
+    optimizer.tell(optimizer.ask(), failed=True)
+    assert [e.failed for e in optimizer.history] == [False, True, True]
+    assert optimizer.best.y == 1.0
+    optimizer.ask()
+
+
+def test_a_failure_is_shown_as_the_worst_value_until_then():
+    failing, told = AskTell(CUBE, 12, seed=2), AskTell(CUBE, 12, seed=2)
+    for optimizer in (failing, told):
+        for y in (1.0, 5.0, 2.0):
+            optimizer.tell(optimizer.ask(), y)
+    failing.tell(failing.ask(), failed=True)
+    told.tell(told.ask(), 5.0)
+    assert failing.ask() == told.ask()
+
+
+def test_failures_before_any_success_are_shown_after_it():
+    optimizer = AskTell(CUBE, 12, "lstm-oi")
+    for _ in range(3):
+        optimizer.tell(optimizer.ask(), failed=True)
+    with pytest.raises(ValueError, match="none of the 3 evaluations"):
+        _ = optimizer.best
+    optimizer.tell(optimizer.ask(), -2.0)
+    optimizer.ask()
+    assert optimizer._state.history.returned.item() == 4
+    assert optimizer._state.history.mean.item() == -2.0
+
+
+def test_the_search_keeps_away_from_where_evaluations_fail():
+    """Where half of the space fails, fewer than a quarter of the last 30 queries go there."""
+    optimizer = AskTell(CUBE, 60)
+    for _ in range(60):
+        x = optimizer.ask()
+        optimizer.tell(x, bowl(x), failed=x["a"] > 0.5)
+    assert sum(e.failed for e in optimizer.history[30:]) < 8
+
+
+# --- Saved and restored.
+
+
+@pytest.mark.parametrize("name", ["universal", "lstm-oi", "posterior-guided", "tpe"])
+def test_a_restored_optimiser_asks_the_same_points(name, tmp_path):
+    optimizer = AskTell(CUBE, 20, name, seed=5)
+    played(optimizer, bowl, 4)
+    out = optimizer.ask(2)
+    optimizer.tell(out[1], failed=True)
+    if name != "tpe":
+        optimizer.tell({"a": 0.3, "b": 0.7}, 0.01)
+    path = tmp_path / "optimizer.json"
+    optimizer.save(path)
+    again = AskTell.load(path)
+    assert again.pending == optimizer.pending == out[:1]
+    assert str(again.history) == str(optimizer.history)
+    assert played(again, bowl, 5) == played(optimizer, bowl, 5)
+    again.tell(out[0], 1.0)
+    assert again.pending == []
+
+
+def test_mixed_spaces_are_restored(tmp_path):
+    optimizer = AskTell(MIXED, 20)
+    played(optimizer, mixed, 3)
+    optimizer.save(tmp_path / "optimizer.json")
+    again = AskTell.load(tmp_path / "optimizer.json")
+    assert again.space == optimizer.space
+    assert again.ask() == optimizer.ask()
+
+
+def test_another_answer_than_before_changes_nothing_that_was_asked(tmp_path):
+    """As after an update that rounds otherwise: it goes on from what had been asked."""
+    optimizer = AskTell(CUBE, 20, seed=5)
+    optimizer.ask()
+    state = optimizer.state_dict()
+    state["journal"][0]["ask"] = [0.25, 0.75]
+    again = AskTell.from_state_dict(state)
+    assert again.pending == [{"a": 0.25, "b": 0.75}]
+    again.tell({"a": 0.25, "b": 0.75}, 1.0)
+    assert again.history[0].y == 1.0
+
+
+def _truncated(text):
+    return text[: len(text) // 2]
+
+
+def _changed(text):
+    return text.replace('"seed": 0', '"seed": 1')
+
+
+def _newer(text):
+    state = json.loads(text)
+    return json.dumps(state | {"format": 2})
+
+
+@pytest.mark.parametrize("damage", [_truncated, _changed, _newer, lambda _: "[]", lambda _: ""])
+def test_a_damaged_file_is_refused(damage, tmp_path):
+    optimizer, path = AskTell(CUBE, 20), tmp_path / "optimizer.json"
+    played(optimizer, bowl, 2)
+    optimizer.save(path)
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(SavedOptimizerError, match="cannot be read .*use a copy"):
+        AskTell.load(path)
+    with pytest.raises(SavedOptimizerError, match="cannot be read"):
+        AskTell.load(tmp_path / "missing.json")
+
+
+def test_states_of_another_version_are_refused():
+    state = AskTell(CUBE, 20).state_dict()
+    with pytest.raises(SavedOptimizerError, match="format 1, got 2"):
+        AskTell.from_state_dict(state | {"format": 2})
+    with pytest.raises(SavedOptimizerError, match="damaged"):
+        AskTell.from_state_dict(state | {"journal": [{"ask": "x"}]})
+
+
+def test_an_object_cannot_be_saved_but_can_play():
+    optimizer = AskTell(CUBE, 12, load("universal"), seed=4)
+    assert optimizer.ask() == AskTell(CUBE, 12, "universal", seed=4).ask()
+    with pytest.raises(ValueError, match="cannot be saved"):
+        optimizer.state_dict()
+
+
+# --- Spaces, and mistakes.
+
+
+def test_spaces_of_other_libraries_are_taken():
+    space = Space({"lr": (1e-5, 1e-1, "log"), "layers": (1, 8)})
+    distributions = {
+        "lr": optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True),
+        "layers": optuna.distributions.IntDistribution(1, 8),
+    }
+    configspace = ConfigSpace.ConfigurationSpace(
+        {"layers": (1, 8), "lr": ConfigSpace.Float("lr", (1e-5, 1e-1), log=True)}
+    )
+    assert AskTell(distributions).space == AskTell(space).space == space
+    assert set(AskTell(configspace).ask()) == {"lr", "layers"}
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: AskTell(3), ValueError, "a space must be .* got 3"),
+        (lambda: AskTell({}), ValueError, "at least one parameter"),
+        (lambda: AskTell(CUBE, budget=0), ValueError, "budget must be"),
+        (lambda: AskTell(CUBE, agent="universel"), UnknownNameError, "Did you mean 'universal'"),
+        (lambda: AskTell(CUBE, agent="lstm-oi-6d"), ValueError, "6 dimensions, not in 2"),
+        (lambda: AskTell(CUBE).ask(0), ValueError, "n must be"),
+        (lambda: AskTell(CUBE).best, ValueError, "none of the 0 evaluations"),
+    ],
+)
+def test_mistakes_are_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        ({"a": 0.5}, 1.0, "b"),
+        ({"a": 0.5, "b": 2.0}, 1.0, "b must be"),
+        ({"a": 0.5, "b": 0.5, "c": 0.5}, 1.0, "parameter 'c'"),
+        ({"a": 0.5, "b": 0.5}, "high", "y must be a number, got 'high'"),
+        ({"a": 0.5, "b": 0.5}, None, "y must be a number, got None; tell.*failed=True"),
+    ],
+)
+def test_bad_input_loses_nothing(x, y, message):
+    optimizer, other = AskTell(CUBE, 12), AskTell(CUBE, 12)
+    played(optimizer, bowl, 3)
+    played(other, bowl, 3)
+    with pytest.raises((ValueError, UnknownNameError), match=message):
+        optimizer.tell(x, y)
+    assert len(optimizer.history) == 3
+    assert optimizer.ask() == other.ask()
