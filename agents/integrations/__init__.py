@@ -1,0 +1,1 @@
+"""The optimisers inside other libraries' loops: a module for each library, imported when asked."""

@@ -1,0 +1,171 @@
+"""Trained networks as a sampler of Optuna."""
+
+import threading
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.search_space import IntersectionSearchSpace
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from agents.asktell import AskTell
+from bbo_envs import Space
+from bbo_envs.checks import positive_integer
+
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
+    """Proposes the parameters of Optuna's trials by a trained network, or any other ``agent``.
+
+    It proposes the parameters that all trials have; the first trial, which shows what these are,
+    and those parameters that only some trials have are drawn at random, the latter with a warning.
+    Trials that are still running are known to the network (``n_jobs``, or several processes on one
+    storage), and so are those that others have made or that were added to the study. Trials that
+    were pruned or have failed count as failed evaluations. Pruners are left to do as they do.
+
+    Args:
+        budget: How many trials there will be; networks are told what is left.
+        agent: The name of an optimiser, as for ``agents.make_agent``.
+        seed: Of everything random.
+        space: What Optuna calls a search space, where it is known before the first trial.
+
+    Raises:
+        ValueError: If budget is not positive.
+
+    Example:
+        >>> import optuna
+        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+        >>> study = optuna.create_study(sampler=BBOSampler(budget=30))
+        >>> study.optimize(lambda trial: abs(trial.suggest_float("x", -5, 5) - 2), n_trials=30)
+        >>> abs(study.best_params["x"] - 2) < 0.5
+        True
+    """
+
+    def __init__(
+        self,
+        budget: int = 100,
+        agent: str = "universal",
+        seed: int = 0,
+        space: dict[str, BaseDistribution] | None = None,
+    ) -> None:
+        self.budget = positive_integer("budget", budget)
+        self.agent = agent
+        self.seed = seed
+        self._given = space
+        self._intersection = IntersectionSearchSpace()
+        self._independent = RandomSampler(seed=seed)
+        self._lock = threading.Lock()
+        self._forget({})
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The parameters that all trials so far have, without those of a single value.
+
+        None where the trial was enqueued with parameters of its own.
+        """
+        if "fixed_params" in trial.system_attrs:
+            return {}
+        with self._lock:
+            space = self._given or self._intersection.calculate(study)
+        return {name: each for name, each in space.items() if not each.single()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The network's next point.
+
+        Raises:
+            ValueError: If the study has several objectives.
+        """
+        if len(study.directions) > 1:
+            raise ValueError(
+                f"BBOSampler takes studies of one objective, got {len(study.directions)}; use a "
+                "sampler of Optuna's own, such as NSGAIISampler"
+            )
+        if not search_space:
+            return {}
+        with self._lock:
+            if search_space != self._search_space:
+                self._forget(search_space)
+            assert self._optimizer is not None  # since there is a search space
+            self._catch_up(study)
+            values = self._optimizer.ask()
+            self._asked[trial.number] = values
+            return values
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """A random value; with a warning, once, where the network proposes the other parameters."""
+        known = self._search_space and param_name not in self._search_space
+        if known and not param_distribution.single() and param_name not in self._warned:
+            self._warned.add(param_name)
+            warnings.warn(
+                f"{param_name!r} is drawn at random: not all trials have it, and BBOSampler "
+                "proposes those that all have. Suggest it in every trial to search over it",
+                stacklevel=2,
+            )
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def reseed_rng(self) -> None:
+        """Called by Optuna in each of its own processes."""
+        self._independent.reseed_rng()
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Nothing: what came of a trial is seen before the next one."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Optuna copies samplers to other processes; there they begin by what the study holds."""
+        state = dict(self.__dict__)
+        for name in ("_lock", "_optimizer", "_asked", "_told", "_search_space"):
+            del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+        self._forget({})
+
+    def _forget(self, search_space: dict[str, BaseDistribution]) -> None:
+        """Begins anew, on another search space."""
+        self._search_space = search_space
+        self._told: set[int] = set()
+        self._asked: dict[int, dict[str, Any]] = {}
+        self._warned: set[str] = set()
+        self._optimizer: AskTell | None = None
+        if search_space:
+            self._optimizer = AskTell(search_space, self.budget, self.agent, self.seed)
+
+    def _catch_up(self, study: Study) -> None:
+        """Tells of all trials that have ended since the last time, whoever made them."""
+        assert self._optimizer is not None
+        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+        space: Space = self._optimizer.space
+        for trial in study.get_trials(deepcopy=False, states=_ENDED):
+            if trial.number in self._told:
+                continue
+            self._told.add(trial.number)
+            values = self._asked.pop(trial.number, None) or {
+                name: trial.params.get(name) for name in space.names
+            }
+            try:
+                space.encode(values)
+            except ValueError:  # it has not all the parameters, or others' ranges
+                continue
+            failed = trial.state != TrialState.COMPLETE
+            self._optimizer.tell(values, None if failed else sign * trial.value, failed=failed)

@@ -1,0 +1,161 @@
+"""The sampler of Optuna, in Optuna's own loop."""
+
+import math
+import pickle
+
+import optuna
+import pytest
+
+from agents import AskTell
+from agents.integrations.optuna import BBOSampler
+
+SPACE = {
+    "lr": optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True),
+    "layers": optuna.distributions.IntDistribution(1, 8),
+    "opt": optuna.distributions.CategoricalDistribution(["adam", "sgd"]),
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    yield
+    optuna.logging.set_verbosity(before)
+
+
+def loss(lr, layers, opt):
+    return abs(math.log10(lr) + 3) + abs(layers - 3) + (opt == "sgd")
+
+
+def objective(trial):
+    return loss(
+        trial.suggest_float("lr", 1e-5, 1e-1, log=True),
+        trial.suggest_int("layers", 1, 8),
+        trial.suggest_categorical("opt", ["adam", "sgd"]),
+    )
+
+
+def study_of(sampler, **arguments):
+    return optuna.create_study(sampler=sampler, **arguments)
+
+
+def test_trials_are_those_of_asking_and_telling():
+    study = study_of(BBOSampler(20, seed=4, space=SPACE))
+    study.optimize(objective, n_trials=20)
+    optimizer = AskTell(SPACE, 20, seed=4)
+    for trial in study.trials:
+        x = optimizer.ask()
+        assert trial.params == x
+        optimizer.tell(x, loss(**x))
+
+
+def test_without_a_space_the_first_trial_shows_it():
+    study = study_of(BBOSampler(40))
+    study.optimize(objective, n_trials=40)
+    assert study.best_params["opt"] == "adam"
+    assert abs(study.best_params["layers"] - 3) <= 1
+    assert study.best_value < 0.8
+
+
+def test_it_is_better_than_random_search():
+    def found(sampler):
+        study = study_of(sampler)
+        study.optimize(objective, n_trials=40)
+        return study.best_value
+
+    own = [found(BBOSampler(40, seed=seed)) for seed in range(4)]
+    random = [found(optuna.samplers.RandomSampler(seed=seed)) for seed in range(4)]
+    assert sum(own) < sum(random)
+
+
+def test_maximising_is_minimising_the_negative():
+    least = study_of(BBOSampler(15, space=SPACE))
+    least.optimize(objective, n_trials=15)
+    most = study_of(BBOSampler(15, space=SPACE), direction="maximize")
+    most.optimize(lambda trial: -objective(trial), n_trials=15)
+    assert [t.params for t in most.trials] == [t.params for t in least.trials]
+
+
+def test_threads_share_a_study():
+    study = study_of(BBOSampler(24))
+    study.optimize(objective, n_trials=24, n_jobs=3)
+    assert len(study.trials) == 24
+    assert all(t.state == optuna.trial.TrialState.COMPLETE for t in study.trials)
+    assert len({tuple(t.params.values()) for t in study.trials}) > 15
+
+
+def test_pruned_and_failed_trials_are_failed_evaluations():
+    def brittle(trial):
+        value = objective(trial)
+        trial.report(value, 0)
+        if trial.number % 4 == 1:
+            raise optuna.TrialPruned
+        if trial.number % 4 == 2:
+            raise OverflowError
+        return value
+
+    study = study_of(BBOSampler(20, space=SPACE))
+    study.optimize(brittle, n_trials=20, catch=OverflowError)
+    states = [t.state.name for t in study.trials[:4]]
+    assert states == ["COMPLETE", "PRUNED", "FAIL", "COMPLETE"]
+    history = study.sampler._optimizer.history
+    assert [e.failed for e in history] == [t % 4 in (1, 2) for t in range(19)]
+
+
+def test_pruners_prune():
+    def steps(trial):
+        value = objective(trial)
+        for step in range(5):
+            trial.report(value, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return value
+
+    study = study_of(BBOSampler(30), pruner=optuna.pruners.MedianPruner(n_startup_trials=3))
+    study.optimize(steps, n_trials=30)
+    assert any(t.state == optuna.trial.TrialState.PRUNED for t in study.trials)
+
+
+def test_trials_that_were_enqueued_or_made_by_others_are_known():
+    study = study_of(BBOSampler(20, space=SPACE))
+    study.enqueue_trial({"lr": 1e-3, "layers": 3, "opt": "adam"})
+    study.add_trial(
+        optuna.trial.create_trial(
+            params={"lr": 1e-2, "layers": 2, "opt": "sgd"}, distributions=SPACE, value=3.0
+        )
+    )
+    study.optimize(objective, n_trials=5)
+    assert study.best_params == {"lr": 1e-3, "layers": 3, "opt": "adam"}
+    told = [e.x["layers"] for e in study.sampler._optimizer.history]
+    assert 3 in told
+    assert len(told) == 5  # the last trial is told before the next
+    assert study.sampler._optimizer.pending == [study.trials[-1].params]
+
+
+def test_parameters_that_only_some_trials_have_are_drawn_at_random_with_a_warning():
+    def conditional(trial):
+        value = objective(trial)
+        if trial.params["opt"] == "sgd":
+            return value + trial.suggest_float("momentum", 0.0, 1.0)
+        return value
+
+    study = study_of(BBOSampler(25))
+    with pytest.warns(UserWarning, match="'momentum' is drawn at random"):
+        study.optimize(conditional, n_trials=25)
+    assert set(study.sampler._search_space) == {"lr", "layers", "opt"}
+    assert study.best_value < 2
+
+
+def test_a_sampler_that_is_copied_goes_on_with_what_the_study_holds():
+    study = study_of(BBOSampler(20, space=SPACE))
+    study.optimize(objective, n_trials=6)
+    study.sampler = pickle.loads(pickle.dumps(study.sampler))  # noqa: S301 (our own)
+    study.optimize(objective, n_trials=3)
+    assert len(study.sampler._optimizer.history) == 8
+
+
+def test_several_objectives_are_refused():
+    study = optuna.create_study(sampler=BBOSampler(space=SPACE), directions=["minimize"] * 2)
+    with pytest.raises(ValueError, match="one objective, got 2"):
+        study.optimize(lambda trial: (objective(trial), 0.0), n_trials=1)
