@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, cast, overload
 
@@ -70,6 +70,7 @@ class AskTell:
             explore, in the end they refine. Asking for more is fine; then nothing is left.
         agent: The name of an optimiser, as for ``agents.make_agent``; or one itself.
         seed: Of everything random.
+        journal: Called with everything that is asked and told, as ``state_dict`` holds it, at once.
 
     Raises:
         ValueError: If the space is malformed, or the agent cannot be used on it.
@@ -91,6 +92,7 @@ class AskTell:
         budget: int = 100,
         agent: str | Agent = "universal",
         seed: int = 0,
+        journal: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.space = as_space(space)
         self.budget = positive_integer("budget", budget)
@@ -106,7 +108,8 @@ class AskTell:
         self._pending: list[Tensor] = []
         self._untold: list[Observation] = []
         self._failed: list[Tensor] = []
-        self._journal: list[dict[str, Any]] = []
+        self._events: list[dict[str, Any]] = []
+        self._journal = journal
 
     @property
     def pending(self) -> list[dict[str, Any]]:
@@ -160,12 +163,17 @@ class AskTell:
         """
         value = _value(y, failed)
         point = self._taken(x)
-        self._journal.append({"tell": point[0].tolist(), "y": value})
+        self._note({"tell": point[0].tolist(), "y": value})
         self._take_in(point, value)
+
+    def _note(self, event: dict[str, Any]) -> None:
+        self._events.append(event)
+        if self._journal is not None:
+            self._journal(event)
 
     def _ask(self) -> dict[str, Any]:
         x = self._propose()
-        self._journal.append({"ask": x[0].tolist()})
+        self._note({"ask": x[0].tolist()})
         self._pending.append(x)
         values: dict[str, Any] = self.space.decode(x[0])
         return values
@@ -241,15 +249,21 @@ class AskTell:
             "budget": self.budget,
             "agent": self.agent,
             "seed": self.seed,
-            "journal": [dict(event) for event in self._journal],
+            "journal": [dict(event) for event in self._events],
         }
 
     @classmethod
-    def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
+    def from_state_dict(
+        cls, state: Mapping[str, Any], journal: Callable[[dict[str, Any]], None] | None = None
+    ) -> Self:
         """The optimiser that gave the state: it asks the same next points.
 
         It is asked and told the same once more. Should it answer differently, as after an update of
         PyTorch, it goes on from what it answered then.
+
+        Args:
+            state: What ``state_dict`` gave.
+            journal: Called with what is asked and told from now on.
 
         Raises:
             SavedOptimizerError: If the state is damaged, or of another version.
@@ -264,6 +278,7 @@ class AskTell:
             optimizer = cls(space, state["budget"], state["agent"], state["seed"])
             for event in state["journal"]:
                 optimizer._replay(event)
+            optimizer._journal = journal
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, SavedOptimizerError):
                 raise
@@ -310,7 +325,7 @@ class AskTell:
         return cls.from_state_dict(state)
 
     def _replay(self, event: Mapping[str, Any]) -> None:
-        self._journal.append(dict(event))
+        self._events.append(dict(event))
         if "ask" in event:
             found = self._propose()
             asked = torch.tensor([event["ask"]], dtype=found.dtype)

@@ -149,7 +149,7 @@ def minimize(
         (3, 'adam', 30)
     """
     optimizer = AskTell(space, budget, agent, seed)
-    return _run(f, optimizer, workers, executor, callback, progress, maximised=False)
+    return run(f, optimizer, workers, executor, callback, progress, maximised=False)
 
 
 def maximize(
@@ -172,7 +172,7 @@ def maximize(
         ({'a': 3}, 0.0)
     """
     optimizer = AskTell(space, budget, agent, seed)
-    return _run(f, optimizer, workers, executor, callback, progress, maximised=True)
+    return run(f, optimizer, workers, executor, callback, progress, maximised=True)
 
 
 class _Outcome(NamedTuple):
@@ -191,7 +191,7 @@ def _evaluate(f: Callable[[dict[str, Any]], Any], x: dict[str, Any]) -> _Outcome
     return _Outcome(y, time.perf_counter() - started, error)
 
 
-def _run(
+def run(
     f: Callable[[dict[str, Any]], float],
     optimizer: AskTell,
     workers: int,
@@ -201,22 +201,26 @@ def _run(
     *,
     maximised: bool,
 ) -> Result:
-    """Keeps as many points out as there are workers until the budget is used."""
-    budget, history = optimizer.budget, list[Trial]()
+    """Keeps as many points out as there are workers until the budget is used.
+
+    An optimiser that has been restored goes on: what was out is evaluated once more.
+    """
+    budget, sign = optimizer.budget, -1.0 if maximised else 1.0
+    history = [Trial(e.x, sign * e.y, e.failed, math.nan, "") for e in optimizer.history]
     out: dict[Future[_Outcome], dict[str, Any]] = {}
-    stop = False
+    again, stop = optimizer.pending, False
     with _pool(executor, positive_integer("workers", workers)) as pool, _shown(progress) as bar:
-        show = bar.add_task("", total=budget)
+        show = bar.add_task("", total=budget, completed=len(history))
         while out or (len(history) < budget and not stop):
             while len(out) < workers and len(history) + len(out) < budget and not stop:
-                x = optimizer.ask()
+                x = again.pop(0) if again else optimizer.ask()
                 out[_submitted(pool, f, x)] = x
             done, _ = wait(out, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=list(out).index):
                 x = out.pop(future)
                 trial = _trial(x, future.result(), first=not history)
                 history.append(trial)
-                optimizer.tell(x, -trial.y if maximised else trial.y, failed=trial.failed)
+                optimizer.tell(x, sign * trial.y, failed=trial.failed)
                 if callback is not None and callback(trial):
                     stop = True
                 known = [trial.y for trial in history if not trial.failed]

@@ -12,6 +12,7 @@ from rich.console import Console
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import require_extra
 from evaluation import listing, scoring
+from evaluation.programs import Program, minimize_program, space_of_file
 from training.command import one_line_errors, train_command
 from training.rl_command import train_rl_command
 from training.search_command import search_command
@@ -140,6 +141,52 @@ def score_command(
         _console.print(scoring.table(pair))
 
 
+def minimize_command(
+    space: Path,
+    command: str,
+    budget: int = 50,
+    workers: int = 1,
+    timeout: float | None = None,
+    retries: int = 0,
+    journal: Path = Path("minimize.jsonl"),
+    agent: str = "universal",
+    seed: int = 0,
+    maximize: bool = False,
+) -> None:
+    """Find the best parameters of a program, which is run once per evaluation.
+
+    The last line that the program prints is its value. A search that was stopped, at whatever
+    moment, goes on when the same command is given again.
+
+    Args:
+        space: A JSON file: {"lr": [1e-5, 0.1, "log"], "layers": [1, 8], "opt": ["adam", "sgd"]}.
+            Two integers make an integer, other numbers a float, any other list has choices.
+        command: Such as "python train.py --lr {lr} --layers {layers} --opt {opt}".
+        budget: How many evaluations there will be.
+        workers: How many programs run at a time.
+        timeout: Seconds after which an attempt is given up.
+        retries: Further attempts where one fails.
+        journal: Where every evaluation is kept.
+        agent: The name of an optimiser.
+        seed: Of its randomness.
+        maximize: Look for large values in place of small ones.
+    """
+    parameters = space_of_file(space)
+    result = minimize_program(
+        Program(command, parameters, timeout, retries),
+        parameters,
+        journal,
+        budget=positive_integer("budget", budget),
+        workers=positive_integer("workers", workers),
+        agent=agent,
+        seed=seed,
+        maximised=maximize,
+        console=_console,
+    )
+    _console.print(f"The best of {len(result.history)}: {result.y:.6g}")
+    _console.print_json(data=result.x)
+
+
 def list_command(family: str | None = None) -> None:
     """List every task: dimension, kind, whether it is differentiable, its optimum and its source.
 
@@ -164,9 +211,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "train-rl": train_rl_command,
                 "search": search_command(arguments),
                 "score": score_command,
+                "minimize": minimize_command,
             },
             prog="bbo",
-            description="Learned black-box optimisers and their tasks: list, train, compare.",
+            description="Learned black-box optimisers and their tasks: use, train, compare.",
             args=arguments,
         )
 

@@ -75,7 +75,7 @@ TRANSFER = tuple(
     for task in suite("paper")
     if not task.id.startswith("BBO-GP") and "workers" not in task.arguments
 )
-# The data sets that "posterior-guided-tables" was not trained on. The horizons that it is to be good at.
+# The data sets that "posterior-guided-tables" was not trained on.
 HELD_OUT = {
     horizon: tuple(
         Setting(

@@ -1,0 +1,250 @@
+"""``bbo minimize``: a program that is run once per evaluation, and a journal to go on from."""
+
+import json
+import math
+import os
+import shlex
+import string
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from agents.asktell import AskTell, SavedOptimizerError
+from agents.optimize import Result, Trial, run
+from bbo_envs import Space
+from bbo_envs.checks import number_between
+from bbo_envs.errors import ObjectiveError, UnknownNameError
+
+
+class ProgramError(ObjectiveError):
+    """A program ended without a value, on every attempt."""
+
+
+class Program:
+    """A command as a function of its parameters.
+
+    The command is split into words as a shell would, and ``{name}`` is replaced within words: no
+    shell sees the values. The last line that the program prints is the value.
+
+    Args:
+        command: Such as ``python train.py --lr {lr} --layers {layers}``.
+        space: Its parameters, every one of which the command has.
+        timeout: Seconds after which an attempt is given up; None for never.
+        retries: Further attempts where one fails.
+
+    Raises:
+        UnknownNameError: If the command has a name that is no parameter.
+        ValueError: If it lacks a parameter, or a number is out of range.
+
+    Example:
+        >>> Program("echo 0{x}", Space({"x": (0, 9)}))({"x": 7})
+        7.0
+    """
+
+    def __init__(
+        self, command: str, space: Space, timeout: float | None = None, retries: int = 0
+    ) -> None:
+        self.words = shlex.split(command)
+        self.timeout = None if timeout is None else number_between("timeout", timeout, 0.0)
+        self.attempts = 1 + int(number_between("retries", retries, 0))
+        named = {
+            name.partition(".")[0].partition("[")[0]
+            for word in self.words
+            for _, name, _, _ in string.Formatter().parse(word)
+            if name is not None
+        }
+        for name in sorted(named):
+            if name not in space.names:
+                raise UnknownNameError("parameter in the command", name, space.names)
+        missing = [name for name in space.names if name not in named]
+        if missing:
+            raise ValueError(
+                f"the command {command!r} does not have {{{missing[0]}}}; add it, or take the "
+                "parameter out of the space"
+            )
+
+    def __call__(self, x: dict[str, Any]) -> float:
+        """Runs the program; a value that is no finite number is returned as it is.
+
+        Raises:
+            ProgramError: If it fails, prints no number, or takes too long, on every attempt.
+        """
+        words = [word.format(**x) for word in self.words]
+        reason = ""
+        for _ in range(self.attempts):
+            try:
+                done = subprocess.run(  # noqa: S603 (what the user has asked for)
+                    words, check=False, capture_output=True, text=True, timeout=self.timeout
+                )
+            except subprocess.TimeoutExpired:
+                reason = f"it took longer than {self.timeout} seconds"
+                continue
+            except OSError as error:
+                raise ProgramError(f"{words[0]!r} cannot be run ({error})") from error
+            if done.returncode:
+                reason = f"it ended with status {done.returncode}: {_last_line(done.stderr)}"
+                continue
+            try:
+                return float(_last_line(done.stdout))
+            except ValueError:
+                reason = f"its last line is no number: {_last_line(done.stdout)!r}"
+        raise ProgramError(f"{shlex.join(words)}: {reason}")
+
+
+def space_of_file(path: Path) -> Space:
+    """A space from a JSON file, where a list of two ends is a range and any other one has choices.
+
+    Raises:
+        ValueError: If the file cannot be read, or the space is malformed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "space.json"
+        ...     _ = path.write_text('{"lr": [1e-5, 0.1, "log"], "opt": ["adam", "sgd"]}')
+        ...     space_of_file(path).names
+        ('lr', 'opt')
+    """
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError(f"it holds {type(found).__name__}, not an object")
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"the space {path} cannot be read ({error}); it must be a JSON object such as "
+            '{"lr": [1e-5, 0.1, "log"], "layers": [1, 8], "opt": ["adam", "sgd"]}'
+        ) from error
+    # What Space.to_json wrote is taken too.
+    if isinstance(found.get("parameters"), list):
+        return Space.from_json(found)
+    return Space({name: tuple(p) if _is_range(p) else p for name, p in found.items()})
+
+
+def _is_range(parameter: Any) -> bool:
+    """Whether a list of JSON is a range: two numbers, and perhaps the word log."""
+    if not isinstance(parameter, list) or len(parameter) not in (2, 3):
+        return False
+    numbers = [type(end) in (int, float) for end in parameter[:2]]
+    return all(numbers) and (len(parameter) == 2 or parameter[2] == "log")
+
+
+def minimize_program(
+    program: Program,
+    space: Space,
+    journal: Path,
+    *,
+    budget: int,
+    workers: int,
+    agent: str,
+    seed: int,
+    maximised: bool,
+    console: Console,
+) -> Result:
+    """Searches for the best parameters of a program, or goes on with the search of a journal.
+
+    Every point is in the journal before the program is run on it, and every value as soon as it is
+    known: a search that was killed at any moment goes on when it is started again, and runs again
+    what was out, and nothing else.
+
+    Args:
+        program: What is run.
+        space: Its parameters.
+        journal: Where it is kept: a JSON object per line.
+        budget: Evaluations in all.
+        workers: Programs at a time.
+        agent: The name of an optimiser.
+        seed: Of its randomness.
+        maximised: Whether large values are good.
+        console: Where to print.
+
+    Raises:
+        SavedOptimizerError: If the journal is damaged, or of another search.
+    """
+    facts = {
+        "format": 1,
+        "space": space.to_json(),
+        "agent": agent,
+        "seed": seed,
+        "budget": budget,
+        "words": program.words,
+        "maximised": maximised,
+    }
+    found = list(_lines(journal))
+    with _appending(journal) as note:
+        if found:
+            head, *events = found
+            _check_same(journal, head, facts)
+            state = {**head, "journal": events}
+            optimizer = AskTell.from_state_dict(state, note)
+            console.print(
+                f"{journal} has {len(optimizer.history)} evaluations; going on.", soft_wrap=True
+            )
+        else:
+            note(facts)
+            optimizer = AskTell(space, budget, agent, seed, note)
+
+        def show(trial: Trial) -> None:
+            shown = ", ".join(f"{name}={_short(value)}" for name, value in trial.x.items())
+            y = "failed" if trial.failed else f"{trial.y:.6g}"
+            console.print(
+                f"{y:>12}  {trial.seconds:7.1f} s  {shown}", highlight=False, soft_wrap=True
+            )
+
+        return run(program, optimizer, workers, "threads", show, progress=True, maximised=maximised)
+
+
+def _check_same(journal: Path, theirs: dict[str, Any], mine: dict[str, Any]) -> None:
+    for key, value in mine.items():
+        if theirs.get(key) != value:
+            raise SavedOptimizerError(
+                f"{journal} is of a search with {key}={theirs.get(key)!r}, not {value!r}; go on "
+                "with the same command, or name another journal"
+            )
+
+
+def _lines(journal: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a journal; what a kill has cut off is dropped from the file."""
+    if not journal.exists():
+        return
+    data = journal.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if whole != data:
+        with journal.open("r+b") as file:
+            file.truncate(len(whole))
+    for number, line in enumerate(whole.decode(errors="replace").splitlines(), 1):
+        try:
+            event = json.loads(line)
+            if not isinstance(event, dict):
+                raise ValueError("it is no object")
+        except ValueError as error:
+            raise SavedOptimizerError(
+                f"line {number} of {journal} is damaged ({error}); mend it, or name another journal"
+            ) from error
+        yield event
+
+
+@contextmanager
+def _appending(journal: Path) -> Iterator[Any]:
+    """Gives what to call with each event: it is on the disk when the call returns."""
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    with journal.open("a") as file:
+
+        def note(event: dict[str, Any]) -> None:
+            file.write(json.dumps(event) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+        yield note
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) and math.isfinite(value) else str(value)

@@ -1,0 +1,189 @@
+"""``bbo minimize``: programs, their failures, and journals of searches that were killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from consoles import printed
+
+from agents import AskTell, SavedOptimizerError
+from bbo_envs import Space, UnknownNameError
+from evaluation.cli import main
+from evaluation.programs import Program, ProgramError, minimize_program, space_of_file
+
+SPACE = Space({"a": (0.0, 1.0), "n": (1, 8)})
+PROGRAM = """
+import sys, time
+from pathlib import Path
+a, n, log = float(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+with log.open("a") as file:
+    file.write(f"{a!r} {n}\\n")
+time.sleep(float(sys.argv[4]))
+print("some words")
+print((a - 0.3) ** 2 + abs(n - 3))
+"""
+
+
+@pytest.fixture
+def program(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    return f"{sys.executable} {tmp_path / 'program.py'} {{a}} {{n}} {tmp_path / 'runs.txt'} 0"
+
+
+def value(x):
+    return (x["a"] - 0.3) ** 2 + abs(x["n"] - 3)
+
+
+def search(command, journal, **arguments):
+    settings = {"budget": 6, "workers": 1, "agent": "universal", "seed": 0, "maximised": False}
+    return minimize_program(
+        Program(command, SPACE), SPACE, journal, console=printed(), **settings | arguments
+    )
+
+
+def test_a_program_is_run_at_the_points_of_asking_and_telling(program, tmp_path):
+    result = search(program, tmp_path / "journal.jsonl")
+    optimizer = AskTell(SPACE, 6)
+    for trial in result.history:
+        x = optimizer.ask()
+        assert (trial.x, trial.y) == (x, value(x))
+        optimizer.tell(x, trial.y)
+    assert len(result.history) == 6
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_search_that_is_killed_goes_on_and_repeats_only_what_was_out(tmp_path, workers):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "space.json").write_text('{"a": [0.0, 1.0], "n": [1, 8]}')
+    runs, journal = tmp_path / "runs.txt", tmp_path / "journal.jsonl"
+    command = f"{sys.executable} {tmp_path / 'program.py'} {{a}} {{n}} {runs} 0.4"
+    words = ["-m", "evaluation.cli", "minimize", "--space", "space.json", "--command", command]
+    words += ["--budget", "8", "--workers", str(workers), "--journal", str(journal)]
+    first = subprocess.Popen([sys.executable, *words], cwd=tmp_path, start_new_session=True)
+    while not (journal.exists() and journal.read_text().count('"tell"') >= 3):
+        time.sleep(0.02)
+        assert first.poll() is None
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    events = [json.loads(line) for line in journal.read_text().splitlines()]
+    told = sum("tell" in event for event in events)
+    out = sum("ask" in event for event in events) - told
+    done = subprocess.run(
+        [sys.executable, *words], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert f"has {told} evaluations; going on" in done.stdout
+    assert "The best of 8" in done.stdout
+    started = runs.read_text().splitlines()
+    assert len(set(started)) == 8
+    assert 8 <= len(started) <= 8 + out <= 8 + workers
+
+
+def test_a_line_that_was_cut_off_is_dropped(program, tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    whole = search(program, journal)
+    lines = journal.read_text().splitlines(keepends=True)
+    (tmp_path / "runs.txt").unlink()
+    journal.write_text("".join(lines[:-1]) + lines[-1][:-10])  # the last value is not there yet
+    again = search(program, journal)
+    assert [trial.y for trial in again.history] == [trial.y for trial in whole.history]
+    assert len((tmp_path / "runs.txt").read_text().splitlines()) == 1
+    assert journal.read_text() == "".join(lines)
+
+
+def test_what_is_done_is_not_done_again(program, tmp_path):
+    search(program, tmp_path / "journal.jsonl")
+    (tmp_path / "runs.txt").unlink()
+    assert len(search(program, tmp_path / "journal.jsonl").history) == 6
+    assert not (tmp_path / "runs.txt").exists()
+
+
+def test_journals_of_other_searches_and_damaged_ones_are_refused(program, tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    search(program, journal)
+    with pytest.raises(SavedOptimizerError, match="seed=0, not 1; go on with the same"):
+        search(program, journal, seed=1)
+    text = journal.read_text()
+    journal.write_text(text.replace('{"ask"', '"ask"', 1))
+    with pytest.raises(SavedOptimizerError, match="line 2 of .* is damaged"):
+        search(program, journal)
+
+
+def test_maximising(program, tmp_path):
+    result = search(program, tmp_path / "journal.jsonl", maximised=True)
+    assert result.y == max(trial.y for trial in result.history) == value(result.x)
+
+
+def python(code):
+    return f'{sys.executable} -c "{code}" {{a}} {{n}}'
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise SystemExit(3)", "it ended with status 3"),
+        ("print('none')", "its last line is no number: 'none'"),
+        ("pass", "its last line is no number: ''"),
+        ("import time; time.sleep(60)", "it took longer than 0.5 seconds"),
+    ],
+)
+def test_programs_that_fail_say_how(code, reason):
+    with pytest.raises(ProgramError, match=reason):
+        Program(python(code), SPACE, timeout=0.5)({"a": 0.5, "n": 3})
+
+
+def test_a_program_that_is_not_there_is_named():
+    with pytest.raises(ProgramError, match="'no-such-program' cannot be run"):
+        Program("no-such-program {a} {n}", SPACE)({"a": 0.5, "n": 3})
+
+
+def test_programs_are_tried_again(tmp_path):
+    mark = tmp_path / "mark"
+    code = f"import pathlib as p; f = p.Path('{mark}'); b = f.exists(); f.touch(); print(2 / b)"
+    with pytest.raises(ProgramError, match="status 1: ZeroDivisionError"):
+        Program(python(code), SPACE)({"a": 0.5, "n": 3})
+    mark.unlink()
+    assert Program(python(code), SPACE, retries=1)({"a": 0.5, "n": 3}) == 2.0
+
+
+def test_no_shell_sees_the_values(tmp_path):
+    space = Space({"word": ["$(touch ran)", "; touch ran"]})
+    program = Program(f"{sys.executable} -c 'import sys; print(len(sys.argv[1]))' {{word}}", space)
+    assert program({"word": "$(touch ran)"}) == 12
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "message"),
+    [
+        ("run {a} {m}", UnknownNameError, "parameter in the command 'm'"),
+        ("run {a}", ValueError, "does not have {n}; add it"),
+    ],
+)
+def test_commands_have_the_parameters_of_the_space(command, error, message):
+    with pytest.raises(error, match=message):
+        Program(command, SPACE)
+
+
+def test_spaces_of_files(tmp_path):
+    path = tmp_path / "space.json"
+    path.write_text('{"lr": [1e-5, 0.1, "log"], "n": [1, 8], "m": [0.0, 1], "o": ["x", "y", 3]}')
+    expected = {"lr": (1e-5, 0.1, "log"), "n": (1, 8), "m": (0.0, 1.0), "o": ["x", "y", 3]}
+    assert space_of_file(path) == Space(expected)
+    path.write_text(json.dumps(SPACE.to_json()))
+    assert space_of_file(path) == SPACE
+    for text in ("[1]", "{"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="cannot be read .*must be a JSON object"):
+            space_of_file(path)
+
+
+def test_mistakes_are_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(["minimize", "--space", str(tmp_path / "none.json"), "--command", "run"])
+    assert raised.value.code == 2
+    assert "cannot be read" in capsys.readouterr().err
