@@ -40,7 +40,7 @@ def recomputed():
 def test_the_networks_of_the_issue_ship():
     flat = {f"{kind}-{loss}-6d" for kind in ("lstm", "dnc") for loss in ("sum", "oi", "ei")}
     flat |= {f"{kind}-oi-{dim}d" for kind in ("lstm", "dnc") for dim in (1, 2, 3, 9)}
-    taught = {"universal-reinforce-6d", "recurrent-ppo-6d", "posterior-guided-tables"}
+    taught = {"universal-reinforce-6d", "recurrent-ppo-6d", "lstm-oi-5d", "lstm-tables-5d"}
     assert flat | taught | {"universal", "posterior-guided"} == set(trained_names())
 
 

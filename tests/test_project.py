@@ -38,9 +38,19 @@ def test_importing_the_packages_imports_nothing_heavy():
 def test_snippets_of_the_readme_run(snippet):
     names = {}
     exec(compile(snippet, "README.md", "exec"), names)
+    if "minimize" in names:
+        return
     last = names["observation"]
     assert torch.as_tensor(last.o).eq(1).all()
     assert torch.as_tensor(last.y).isfinite().all()
+
+
+def test_snippets_of_the_page_about_a_function_of_ones_own_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "minimize.md").read_text()
+    for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(snippet, "minimize.md", "exec"), {})
+    assert (tmp_path / "search.png").stat().st_size > 1000
 
 
 def test_snippets_of_the_page_about_the_benchmark_run(tmp_path, monkeypatch, capsys):
