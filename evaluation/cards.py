@@ -54,7 +54,8 @@ def _row(name: str, facts: dict[str, Any]) -> list[str]:
 
 
 def _trained_on(config: dict[str, Any]) -> str:
-    dims = config.get("mixture", {}).get("dim")
+    alone = [config["task_arguments"]["dim"]] if "dim" in config["task_arguments"] else []
+    dims = config.get("mixture", {}).get("dim", alone)
     if dims:
         return "GP samples, d = " + ", ".join(str(d) for d in dict.fromkeys(dims))
     return str(config["task"])

@@ -22,6 +22,8 @@ def describe(task: TaskSpec) -> str:
     Example:
         >>> describe(TaskSpec("BBO-GP-6d-v0", {"sampler": "fourier", "features": 64}))
         'BBO-GP-6d-v0 (RBF kernel, ℓ = 0.3)'
+        >>> describe(TaskSpec("BBO-HPO-MLP-5d-v0", {"dataset": "vehicle"}))
+        'BBO-HPO-MLP-5d-v0 (vehicle)'
     """
     functions = make_problem(task.id, **task.arguments).functions
     if hasattr(functions, "kernel"):
@@ -30,6 +32,7 @@ def describe(task: TaskSpec) -> str:
         return f"{task.id} ({dim}{type(kernel).__name__} kernel, ℓ = {kernel.length_scale:.3g})"
     words = {"perturb": "perturbed", "rescaled": "rescaled"}
     variants = [word for name, word in words.items() if task.arguments.get(name)]
+    variants += [str(task.arguments["dataset"])] if "dataset" in task.arguments else []
     return f"{task.id} ({', '.join(variants)})" if variants else task.id
 
 

