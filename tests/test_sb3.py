@@ -16,7 +16,7 @@ from stable_baselines3 import A2C, PPO, TD3
 from stable_baselines3.common.vec_env import VecNormalize
 
 import agents
-from agents import from_sb3
+from agents import AskTell, from_sb3, minimize
 from bbo_envs import MissingExtraError, Objective, Observation, Problem, make_problem
 from bbo_envs.core import stack
 from bbo_envs.env import BlackBoxVectorEnv
@@ -91,6 +91,18 @@ def test_queries_do_not_change_under_affine_changes_of_y(model, workers):
     ]
     torch.testing.assert_close(queries[0], queries[1], atol=1e-4, rtol=0)
     assert (queries[0] - queries[2]).abs().max() > 1e-3  # values do matter
+
+
+def test_models_minimise_functions_of_ones_own(model):
+    def value(x):
+        return (x["a"] - 3.0) ** 2 + x["n"]
+
+    space = {"a": (0.0, 10.0), "n": (1, 8)}
+    result = minimize(value, space, BUDGET, agent=from_sb3(model), progress=False)
+    assert result.y == value(result.x) == min(trial.y for trial in result.history)
+    optimizer = AskTell(space, BUDGET, from_sb3(model))
+    optimizer.tell({"a": 1.0, "n": 2}, 6.0)  # nobody asked for it
+    assert optimizer.ask().keys() == space.keys()
 
 
 def test_rows_are_played_as_if_alone(model):
