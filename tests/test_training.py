@@ -289,12 +289,16 @@ def test_presets_make_networks_for_their_dimension(name):
         assert agent.kind == "stochastic"
         agent = agent.network
     assert agent.kind == config.network
-    if agent.dim is None:
-        assert name == (f"{config.network}-tables" if config.initial else config.network)
-    else:
-        how = config.loss.removesuffix("-balanced")
-        how = how if config.estimator == "pathwise" else "reinforce"
+    how = config.loss.removesuffix("-balanced")
+    if config.estimator != "pathwise":
+        how = "tables" if config.initial else "reinforce"
+    if agent.dim is not None:
         assert name == f"{config.network}-{how}-{agent.dim}d"
+    elif config.estimator == "pathwise":
+        assert name == config.network
+    else:  # in any number of dimensions, trained in one
+        dim = config.task.removesuffix("-v0").rpartition("-")[2]
+        assert name == f"{config.network}-{how}-{dim}"
 
 
 def test_the_presets_of_the_paper():
