@@ -206,6 +206,7 @@ def run(
     An optimiser that has been restored goes on: what was out is evaluated once more.
     """
     budget, sign = optimizer.budget, -1.0 if maximised else 1.0
+    better = max if maximised else min
     history = [Trial(e.x, sign * e.y, e.failed, math.nan, "") for e in optimizer.history]
     out: dict[Future[_Outcome], dict[str, Any]] = {}
     again, stop = optimizer.pending, False
@@ -224,7 +225,7 @@ def run(
                 if callback is not None and callback(trial):
                     stop = True
                 known = [trial.y for trial in history if not trial.failed]
-                best = f"best {max(known) if maximised else min(known):.6g}" if known else ""
+                best = f"best {better(known):.6g}" if known else ""
                 bar.update(show, advance=1, description=best)
     succeeded = [trial for trial in history if not trial.failed]
     if not succeeded:
@@ -233,9 +234,8 @@ def run(
             f"none of the {len(history)} evaluations succeeded ({last}); check the function at "
             f"{history[-1].x}"
         )
-    choose = max if maximised else min
-    best_trial = choose(succeeded, key=lambda trial: trial.y)
-    return Result(best_trial.x, best_trial.y, history, maximised)
+    found = better(succeeded, key=lambda trial: trial.y)
+    return Result(found.x, found.y, history, maximised)
 
 
 def _trial(x: dict[str, Any], outcome: _Outcome, *, first: bool) -> Trial:

@@ -164,8 +164,5 @@ class StochasticAgent(nn.Module):
         draws, stream = uniform(state.stream, 1, torch.float64)
         x = sample(policy, draws.view_as(policy.chosen)).to(self.head.weight.dtype)
         asked = x.detach()
-        return x, state._replace(
-            network=self.network.asked(state.network, asked),
-            stream=stream,
-            draw=Draw(log_density(policy, asked.double()), entropy(policy)),
-        )
+        draw = Draw(log_density(policy, asked.double()), entropy(policy))
+        return x, self.asked(state, asked)._replace(stream=stream, draw=draw)
