@@ -13,7 +13,9 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from agents.base import Agent
-from agents.make import make_agent
+from agents.make import CLASSICAL, make_agent, trained_name
+from agents.networks import Network
+from agents.restarts import restarted
 from bbo_envs import Objective, Problem, Space
 from bbo_envs.checks import positive_integer
 from bbo_envs.core import Observation
@@ -104,10 +106,12 @@ class AskTell:
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             self._state = self._optimizer.init(1, cube, self.budget, generator)
-        # Asked and not told; told and not shown; failed and without any value to stand for it.
+        # Asked and not told; told and not shown; failed and without any value to stand for it;
+        # proposed and not asked.
         self._pending: list[Tensor] = []
         self._untold: list[Observation] = []
         self._failed: list[Tensor] = []
+        self._spare: list[Tensor] = []
         self._events: list[dict[str, Any]] = []
         self._journal = journal
 
@@ -181,17 +185,23 @@ class AskTell:
     @torch.no_grad()
     def _propose(self) -> Tensor:
         """Shows what has been told, and returns the query that follows, ``[1, d]``."""
+        if not self._untold and self._spare:
+            return self._spare.pop()
         *earlier, last = self._untold or [_nothing(self.space.dim)]
         self._untold = []
         for observation in earlier:
-            # The network answers each with a query, and is told that it was the point it has seen.
             x, self._state = self._optimizer.step(self._state, observation)
-            self._correct(observation.x.to(x))
+            # Each is answered by a query, though none is wanted. A network is told that none was
+            # made; the library of a classical optimiser now waits for the value of this one.
+            if hasattr(self._optimizer, "asked"):
+                self._correct(None)
+            else:
+                self._spare.append(x)
         x, self._state = self._optimizer.step(self._state, last)
         return x.detach()
 
-    def _correct(self, x: Tensor) -> None:
-        """Makes a network believe that another query was asked than the one proposed."""
+    def _correct(self, x: Tensor | None) -> None:
+        """Makes a network believe that another query was asked than the one proposed, or none."""
         if hasattr(self._optimizer, "asked"):
             self._state = self._optimizer.asked(self._state, x)
 
@@ -367,7 +377,10 @@ def as_space(space: "Spacelike") -> Space:
 def _made(agent: str | Agent, space: Space, budget: int) -> Agent:
     if not isinstance(agent, str):
         return agent
-    return make_agent(agent, Problem(Objective(_never_called, space=space), budget))
+    made = make_agent(agent, Problem(Objective(_never_called, space=space), budget))
+    if agent in CLASSICAL:
+        return made
+    return restarted(cast("Network", made), trained_name(agent, space.dim))
 
 
 def _never_called(values: dict[str, Any]) -> float:

@@ -75,6 +75,11 @@ def update(history: History, observation: Observation) -> History:
     )
 
 
+def asked(history: History, x: Tensor | None) -> History:
+    """The history where the last query was x, or where none was made: the clock goes one back."""
+    return history if x is not None else history._replace(steps=history.steps - 1)
+
+
 def value_features(history: History, observation: Observation) -> Tensor:
     """Features of the values and the clock: ``[B, 7]`` in the dtype of the incumbent.
 

@@ -55,14 +55,29 @@ def make_agent(name: str, problem: Problem) -> Agent:
         agent: Agent = getattr(importlib.import_module(module), factory)(problem)
         return agent
     dim = problem.functions.dim
+    full = trained_name(name, dim)
+    network = _played(full) if full.endswith(".zip") else load(full)
+    if network.dim not in (None, dim):
+        raise ValueError(f"agent {name!r} proposes in {network.dim} dimensions, not in {dim}")
+    return network
+
+
+def trained_name(name: str, dim: int) -> str:
+    """The whole name of a trained network in so many dimensions; the path of a file as it is.
+
+    Raises:
+        UnknownNameError: If there is none of this name.
+        ValueError: If there is one in other dimensions only.
+
+    Example:
+        >>> trained_name("lstm-oi", 6), trained_name("universal", 6)
+        ('lstm-oi-6d', 'universal')
+    """
     if name.endswith((".zip", ".safetensors")) or name in trained_names():
-        network = _played(name) if name.endswith(".zip") else load(name)
-        if network.dim not in (None, dim):
-            raise ValueError(f"agent {name!r} proposes in {network.dim} dimensions, not in {dim}")
-        return network
+        return name
     others = names_of(name)
     if f"{name}-{dim}d" in others:
-        return load(f"{name}-{dim}d")
+        return f"{name}-{dim}d"
     if others:
         raise ValueError(f"there is no {name!r} network for d = {dim}, only {', '.join(others)}")
     raise UnknownNameError("agent", name, [*CLASSICAL, *trained_names()])

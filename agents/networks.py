@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from agents.base import Agent
 from bbo_envs.checks import positive_integer
@@ -40,6 +40,9 @@ class Network(Agent, Protocol):
 
     @property
     def architecture(self) -> dict[str, Any]: ...
+
+    def asked(self, state: Any, x: Tensor | None) -> Any:
+        """The state where another query ``[B, d]`` was made than the one proposed, or none."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """As for ``nn.Module``, like the methods below."""

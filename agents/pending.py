@@ -54,3 +54,15 @@ def ask(pending: Pending, x: Tensor) -> Pending:
         torch.cat([pending.x, x.unsqueeze(1)], 1),
         torch.cat([pending.there, torch.ones_like(x[:, :1])], 1),
     )
+
+
+def instead(pending: Pending, x: Tensor | None) -> Pending:
+    """Puts a query ``[B, d]``, or none, in the place of the last that was added.
+
+    Example:
+        >>> pending = ask(none_pending(torch.zeros(1, 1)), torch.tensor([[0.2]]))
+        >>> instead(pending, torch.tensor([[0.7]])).x.item(), instead(pending, None).x.numel()
+        (0.699999988079071, 0)
+    """
+    before = Pending(pending.x[:, :-1], pending.there[:, :-1])
+    return before if x is None else ask(before, x)

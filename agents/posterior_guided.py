@@ -8,7 +8,7 @@ from gymnasium.spaces import Box
 from torch import Tensor, nn
 
 from agents.features import History, pick
-from agents.pending import Pending, ask, none_pending, returned
+from agents.pending import Pending, ask, instead, none_pending, returned
 from agents.posterior import (
     Beliefs,
     Posterior,
@@ -177,12 +177,11 @@ class PosteriorGuidedAgent(nn.Module):
         )
         return x, PosteriorGuidedState(proposer, beliefs, pending)
 
-    def asked(self, state: PosteriorGuidedState, x: Tensor) -> PosteriorGuidedState:
-        """The state where another query ``[B, d]`` was made than the one proposed."""
-        points = torch.cat([state.pending.x[:, :-1], x.unsqueeze(1)], 1)
+    def asked(self, state: PosteriorGuidedState, x: Tensor | None) -> PosteriorGuidedState:
+        """The state where another query ``[B, d]`` was made than the one proposed, or none."""
         return state._replace(
             proposer=self.proposer.asked(state.proposer, x),
-            pending=state.pending._replace(x=points),
+            pending=instead(state.pending, x),
         )
 
     def _margin(self, history: History) -> float:

@@ -8,7 +8,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
-from agents.features import VALUE_FEATURES, History, empty_history, update, value_features
+from agents.features import VALUE_FEATURES, History, asked, empty_history, update, value_features
 from bbo_envs.core import Observation
 
 
@@ -106,12 +106,13 @@ class RecurrentAgent(nn.Module, Generic[State]):
         gate = (gate + spread.exp() * uniform[:, :1].logit()).sigmoid()
         return clamp_to_cube(best + offset + gate * away), state
 
-    def asked(self, state: State, x: Tensor) -> State:
-        """The state where another query ``[B, dim]`` was made than the one proposed.
+    def asked(self, state: State, x: Tensor | None) -> State:
+        """The state where another query ``[B, dim]`` was made than the one proposed, or none.
 
-        It is the same state: this network sees a query when it comes back.
+        This network sees a query when it comes back; it is only told how many there were.
         """
-        return state
+        found: State = state._replace(history=asked(state.history, x))
+        return found
 
 
 class LSTMState(NamedTuple):

@@ -12,7 +12,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
-from agents.features import History, empty_history
+from agents.features import History, asked, empty_history
 from agents.flat import action_to_query, flat_observation, flat_spaces
 from agents.pretrained import card
 from agents.sb3_files import POLICIES, read_policy, write_export
@@ -96,9 +96,9 @@ class SB3Agent(nn.Module):
         x = action_to_query(action.clamp(-1.0, 1.0), history.best_x)
         return x, SB3State(history, memory, state.generator)
 
-    def asked(self, state: SB3State, x: Tensor) -> SB3State:
-        """The state where another query was made than the one proposed: the same."""
-        return state
+    def asked(self, state: SB3State, x: Tensor | None) -> SB3State:
+        """The state where another query was made than the one proposed, or none."""
+        return state._replace(history=asked(state.history, x))
 
     def _act(self, features: Tensor, state: SB3State) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The policy's own actions, before they are clipped, and its memory."""

@@ -7,7 +7,14 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
-from agents.features import VALUE_FEATURES, History, empty_history, update, value_features
+from agents.features import (
+    VALUE_FEATURES,
+    History,
+    asked,
+    empty_history,
+    update,
+    value_features,
+)
 from agents.policy import Policy, entropy, log_density, sample
 from agents.recurrent import initialise
 from bbo_envs.checks import number_between
@@ -149,9 +156,10 @@ class StochasticAgent(nn.Module):
         policy = Policy(location, weight.expand(location.shape[:2]), chosen, scale)
         return policy, state._replace(network=network, history=history, hidden=hidden, cell=cell)
 
-    def asked(self, state: StochasticState, x: Tensor) -> StochasticState:
-        """The state where another query ``[B, d]`` was made than the one drawn."""
-        return state._replace(network=self.network.asked(state.network, x))
+    def asked(self, state: StochasticState, x: Tensor | None) -> StochasticState:
+        """The state where another query ``[B, d]`` was made than the one drawn, or none."""
+        history = asked(state.history, x)
+        return state._replace(network=self.network.asked(state.network, x), history=history)
 
     def step(
         self, state: StochasticState, observation: Observation
@@ -163,6 +171,6 @@ class StochasticAgent(nn.Module):
         policy, state = self.distribution(state, observation)
         draws, stream = uniform(state.stream, 1, torch.float64)
         x = sample(policy, draws.view_as(policy.chosen)).to(self.head.weight.dtype)
-        asked = x.detach()
-        draw = Draw(log_density(policy, asked.double()), entropy(policy))
-        return x, self.asked(state, asked)._replace(stream=stream, draw=draw)
+        query = x.detach()
+        draw = Draw(log_density(policy, query.double()), entropy(policy))
+        return x, self.asked(state, query)._replace(stream=stream, draw=draw)

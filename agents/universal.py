@@ -15,6 +15,7 @@ from agents.features import (
     Evaluations,
     History,
     Known,
+    asked,
     empty_history,
     evaluation_features,
     no_evaluations,
@@ -212,9 +213,12 @@ class UniversalAgent(nn.Module):
             proposals=proposals,
         )
 
-    def asked(self, state: UniversalState, x: Tensor) -> UniversalState:
-        """The state where another query ``[B, d]`` was made than the one proposed."""
-        return state._replace(queries=torch.cat([state.queries[:, :-1], x.unsqueeze(1)], 1))
+    def asked(self, state: UniversalState, x: Tensor | None) -> UniversalState:
+        """The state where another query ``[B, d]`` was made than the one proposed, or none."""
+        queries = state.queries[:, :-1]
+        if x is not None:
+            queries = torch.cat([queries, x.unsqueeze(1)], 1)
+        return state._replace(queries=queries, history=asked(state.history, x))
 
     def _recur(
         self, state: UniversalState, own: Tensor, values: Tensor, sizes: Tensor

@@ -40,6 +40,14 @@ def played(optimizer, f, count):
     return asked
 
 
+def history_of(optimizer):
+    """What the network has been shown, behind what wraps it."""
+    state = optimizer._state
+    while not hasattr(state, "history"):
+        state = state.network if hasattr(state, "network") else state.proposer
+    return state.history
+
+
 # --- What networks see.
 
 
@@ -118,9 +126,42 @@ def test_what_was_told_in_a_lump_is_all_known(name):
     for x, y in zip(asked, values, strict=True):
         optimizer.tell(x, y)
     optimizer.ask()
-    history = getattr(optimizer._state, "proposer", optimizer._state).history
+    history = history_of(optimizer)
     assert history.returned.item() == 6
     assert history.best_y.item() == -1000.0
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "recurrent-ppo"])
+def test_the_clock_counts_queries_however_they_are_asked_for(name):
+    """Lots of four, told in a lump: after 20 queries, 20 are known to be made, as one by one."""
+    space = {f"x{i}": (0.0, 1.0) for i in range(6)}
+    optimizer = AskTell(space, 24, name)
+    for _ in range(5):
+        for x in optimizer.ask(4):
+            optimizer.tell(x, sum(x.values()))
+    assert history_of(optimizer).steps == 20
+    optimizer.ask()
+    assert history_of(optimizer).steps == 21
+    assert history_of(optimizer).returned.item() == 20
+
+
+def test_a_library_waits_for_no_value_of_what_is_never_asked():
+    """A classical optimiser answers each value with a query; in lots, all of them are used."""
+    optimizer = AskTell(CUBE, 40, "tpe")
+    asked = []
+    for _ in range(6):
+        lot = optimizer.ask(4)
+        asked += lot
+        for x in lot:
+            optimizer.tell(x, bowl(x))
+    optimizer.ask()
+    (study,) = optimizer._state
+    known = [trial.params for trial in study.study.trials]
+    assert len(known) == 4 * 6 + 4
+    assert [list(p.values()) for p in known[:4]] == [list(x.values()) for x in asked[:4]]
+    assert len(study.pending) == 4
+    waiting = [point.tolist() for point, _ in study.pending]
+    assert all(list(x.values()) in waiting for x in optimizer.ask(3))
 
 
 def test_points_that_nobody_asked_for_are_taken_in():
@@ -201,8 +242,8 @@ def test_failures_before_any_success_are_shown_after_it():
         _ = optimizer.best
     optimizer.tell(optimizer.ask(), -2.0)
     optimizer.ask()
-    assert optimizer._state.history.returned.item() == 4
-    assert optimizer._state.history.mean.item() == -2.0
+    assert history_of(optimizer).returned.item() == 4
+    assert history_of(optimizer).mean.item() == -2.0
 
 
 def test_the_search_keeps_away_from_where_evaluations_fail():

@@ -28,7 +28,7 @@ from training.checkpoint import CheckpointError
 from training.configs import PRESETS, TrainConfig
 from training.distributed import Processes, processes
 from training.progress import counting
-from training.score import exact, scores
+from training.score import own_tasks, scores
 from training.trainer import DivergedError
 
 DEFAULT_PRESET = "lstm-oi-6d"
@@ -153,14 +153,12 @@ def score_tasks(config: TrainConfig) -> list[dict[str, Any]]:
     """The tasks that a network is scored on, its own first.
 
     Example:
-        >>> score_tasks(TrainConfig())
-        [{'arguments': {}, 'budget': 100, 'task': 'BBO-GP-6d-v0'}]
+        >>> [entry["arguments"] for entry in score_tasks(TrainConfig())]
+        [{}, {'workers': 5}]
     """
-    own = exact(config.task_arguments)
     default = {"arguments": {}, "budget": 100}
-    return [
-        default | entry for entry in [{"task": config.task, "arguments": own}, *config.score_tasks]
-    ]
+    others = [default | entry for entry in config.score_tasks]
+    return [*own_tasks(config.task, config.task_arguments), *others]
 
 
 def command_for(config: TrainConfig, preset: str) -> str:

@@ -166,7 +166,7 @@ HELD_OUT_DATASETS = ("phoneme", "segment", "vehicle")
 
 def _any_dimension(network: str, **changes: Any) -> TrainConfig:
     """The preset of a network that proposes in any number of dimensions."""
-    others = [({"dim": dim}, 100) for dim in (1, 2, 3, 4, 9, 12)] + [({"dim": 6}, 150)]
+    others = [({"dim": dim}, 100) for dim in (1, 2, 3, 4, 5, 9, 12)] + [({"dim": 6}, 150)]
     common = TrainConfig(
         task="BBO-GP-v0",
         task_arguments={"dim": 6, "sampler": "fourier", "features": 256},

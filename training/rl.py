@@ -34,7 +34,7 @@ from training.bptt import commit_of_run, note_commit
 from training.checkpoint import CheckpointError
 from training.rl_configs import RLConfig, check_arguments
 from training.sb3_env import SB3VecEnv
-from training.score import exact, scores, validate
+from training.score import own_tasks, scores, validate
 
 CHECKPOINT = "checkpoint.zip"
 BEST = "best.safetensors"
@@ -148,7 +148,6 @@ def export_best(config: RLConfig, path: Path, functions: int, command: str) -> N
     """
     best = path.parent / BEST
     agent = from_sb3(best)
-    task = {"task": config.task, "arguments": exact(config.task_arguments), "budget": 100}
     training = {
         "command": command,
         "commit": commit_of_run(path.parent),
@@ -156,7 +155,11 @@ def export_best(config: RLConfig, path: Path, functions: int, command: str) -> N
         "config": asdict(config),
         "seconds": log.read(path.parent / LOG)[-1]["seconds"],
     }
-    facts = card(best) | {"training": training} | scores(agent, [task], functions)
+    facts = (
+        card(best)
+        | {"training": training}
+        | scores(agent, own_tasks(config.task, config.task_arguments), functions)
+    )
     shutil.copy(best, path)
     path.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
 

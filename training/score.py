@@ -2,6 +2,8 @@
 
 import copy
 import math
+import statistics
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -20,6 +22,8 @@ from bbo_envs.seeds import agent_generator, function_generator, validation_gener
 from training.rollout import unroll
 
 MILESTONES = (10, 25, 50, 100)
+# Networks are scored with as many parallel workers too, as in Chen et al., section 4.5.
+WORKERS = 5
 
 _SAMPLER_ARGUMENTS = ("sampler", "features")
 
@@ -126,6 +130,17 @@ def exact(arguments: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in arguments.items() if k not in _SAMPLER_ARGUMENTS}
 
 
+def own_tasks(task: str, arguments: dict[str, Any], budget: int = 100) -> list[dict[str, Any]]:
+    """The first tasks of a card: what a network was trained on, alone and with parallel workers.
+
+    Example:
+        >>> [entry["arguments"] for entry in own_tasks("BBO-GP-v0", {"dim": 4, "features": 64})]
+        [{'dim': 4}, {'dim': 4, 'workers': 5}]
+    """
+    own: dict[str, Any] = {"task": task, "arguments": exact(arguments), "budget": budget}
+    return [own, own | {"arguments": own["arguments"] | {"workers": WORKERS}}]
+
+
 def scores(agent: Agent, tasks: list[dict[str, Any]], functions: int) -> dict[str, Any]:
     """What a card says of how good a network is; shows its progress on a terminal.
 
@@ -136,7 +151,7 @@ def scores(agent: Agent, tasks: list[dict[str, Any]], functions: int) -> dict[st
 
     Returns:
         ``score``, on the first task, and ``scores``, on the others: the task with what ``score``
-        returns.
+        returns. ``ms_per_proposal``: see ``milliseconds``, on the first.
     """
     found = []
     total = sum(len(milestones(entry["budget"])) + 1 for entry in tasks)
@@ -147,7 +162,20 @@ def scores(agent: Agent, tasks: list[dict[str, Any]], functions: int) -> dict[st
             problem = make_problem(entry["task"], budget=entry["budget"], **entry["arguments"])
             facts = score(agent, problem, functions, lambda: progress.advance(bar))
             found.append({**entry, **facts})
-    return {"score": found[0], "scores": found[1:]}
+    first = make_problem(tasks[0]["task"], budget=tasks[0]["budget"], **tasks[0]["arguments"])
+    return {
+        "score": found[0],
+        "scores": found[1:],
+        "ms_per_proposal": milliseconds(agent, first),
+    }
+
+
+def milliseconds(agent: Agent, problem: Problem) -> float:
+    """How long a proposal takes, in milliseconds: the median over a run on one function."""
+    timed = _Timed(agent)
+    with torch.no_grad():
+        unroll(timed, problem, held_out(problem, [0]), agent_generator(0))
+    return 1e3 * statistics.median(timed.seconds)
 
 
 def validate(agent: Agent, tasks: list[dict[str, Any]], functions: int) -> float:
@@ -203,6 +231,23 @@ def _with_budget(problem: Problem, budget: int) -> Problem:
     shorter = copy.copy(problem)
     shorter.budget = budget
     return shorter
+
+
+class _Timed:
+    """Notes how long each proposal takes."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.seconds: list[float] = []
+
+    def init(self, batch: int, space: Box, budget: int, generator: torch.Generator) -> Any:
+        return self.agent.init(batch, space, budget, generator)
+
+    def step(self, state: Any, observation: Observation) -> tuple[Tensor, Any]:
+        started = time.perf_counter()
+        found = self.agent.step(state, observation)
+        self.seconds.append(time.perf_counter() - started)
+        return found
 
 
 class _Shuffled:
