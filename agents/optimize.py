@@ -207,7 +207,7 @@ def run(
     """
     budget, sign = optimizer.budget, -1.0 if maximised else 1.0
     better = max if maximised else min
-    history = [Trial(e.x, sign * e.y, e.failed, math.nan, "") for e in optimizer.history]
+    history = trials_of(optimizer, maximised)
     out: dict[Future[_Outcome], dict[str, Any]] = {}
     again, stop = optimizer.pending, False
     with _pool(executor, positive_integer("workers", workers)) as pool, _shown(progress) as bar:
@@ -236,6 +236,12 @@ def run(
         )
     found = better(succeeded, key=lambda trial: trial.y)
     return Result(found.x, found.y, history, maximised)
+
+
+def trials_of(optimizer: AskTell, maximised: bool) -> list[Trial]:
+    """What an optimiser has been told, which does not know how long evaluations took."""
+    sign = -1.0 if maximised else 1.0
+    return [Trial(e.x, sign * e.y, e.failed, math.nan, "") for e in optimizer.history]
 
 
 def _trial(x: dict[str, Any], outcome: _Outcome, *, first: bool) -> Trial:

@@ -1,7 +1,6 @@
 """``bbo minimize``: a program that is run once per evaluation, and a journal to go on from."""
 
 import json
-import math
 import os
 import shlex
 import string
@@ -14,10 +13,11 @@ from typing import Any
 from rich.console import Console
 
 from agents.asktell import AskTell, SavedOptimizerError
-from agents.optimize import Result, Trial, run
+from agents.optimize import Result, run, trials_of
 from bbo_envs import Space
 from bbo_envs.checks import number_between
 from bbo_envs.errors import ObjectiveError, UnknownNameError
+from evaluation.board import Board
 
 
 class ProgramError(ObjectiveError):
@@ -187,14 +187,18 @@ def minimize_program(
             note(facts)
             optimizer = AskTell(space, budget, agent, seed, note)
 
-        def show(trial: Trial) -> None:
-            shown = ", ".join(f"{name}={_short(value)}" for name, value in trial.x.items())
-            y = "failed" if trial.failed else f"{trial.y:.6g}"
-            console.print(
-                f"{y:>12}  {trial.seconds:7.1f} s  {shown}", highlight=False, soft_wrap=True
+        known = trials_of(optimizer, maximised)
+        board = Board(space.names, known, budget, maximised, console)
+        with board.shown():
+            return run(
+                board.followed(program),
+                optimizer,
+                workers,
+                "threads",
+                board.ended,
+                progress=False,
+                maximised=maximised,
             )
-
-        return run(program, optimizer, workers, "threads", show, progress=True, maximised=maximised)
 
 
 def _check_same(journal: Path, theirs: dict[str, Any], mine: dict[str, Any]) -> None:
@@ -244,7 +248,3 @@ def _appending(journal: Path) -> Iterator[Any]:
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1].strip() if lines else ""
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) and math.isfinite(value) else str(value)
