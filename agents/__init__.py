@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents.asktell import AskTell, SavedOptimizerError
 from agents.base import Agent
+from agents.choice import Recommendation, recommend
 from agents.make import CLASSICAL, make_agent
 from agents.networks import NETWORKS, Network
 from agents.optimize import Result, maximize, minimize
@@ -23,6 +24,7 @@ __all__ = [
     "AskTell",
     "LSTMAgent",
     "Network",
+    "Recommendation",
     "Result",
     "SavedOptimizerError",
     "WeightsError",
@@ -31,6 +33,7 @@ __all__ = [
     "make_agent",
     "maximize",
     "minimize",
+    "recommend",
     "trained_names",
 ]
 

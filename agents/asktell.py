@@ -6,27 +6,24 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast, overload
 
 import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
 from agents.base import Agent
+from agents.choice import automatic
 from agents.make import CLASSICAL, make_agent, trained_name
 from agents.networks import Network
 from agents.restarts import restarted
+from agents.spaces import as_space
 from bbo_envs import Objective, Problem, Space
 from bbo_envs.checks import positive_integer
 from bbo_envs.core import Observation
 
 if TYPE_CHECKING:
-    from ConfigSpace import ConfigurationSpace
-    from optuna.distributions import BaseDistribution
-
-    Spacelike: TypeAlias = (
-        Space | Mapping[str, Any] | ConfigurationSpace | Mapping[str, BaseDistribution]
-    )
+    from agents.spaces import Spacelike
 
 _FORMAT = 1
 # A point that comes back is one that was asked if no coordinate differs by more.
@@ -51,6 +48,13 @@ class Evaluation(NamedTuple):
     failed: bool
 
 
+class _Asked(NamedTuple):
+    """A query ``[1, d]`` that was asked for, and the values that it stands for."""
+
+    query: Tensor
+    values: dict[str, Any]
+
+
 class AskTell:
     """Proposes points of a space one after the other, to be minimised by whoever asks.
 
@@ -70,7 +74,8 @@ class AskTell:
             "opt": ["adam", "sgd"]}``; or what ConfigSpace or Optuna call one.
         budget: How many evaluations there will be. Networks are told what is left of it: early they
             explore, in the end they refine. Asking for more is fine; then nothing is left.
-        agent: The name of an optimiser, as for ``agents.make_agent``; or one itself.
+        agent: The name of an optimiser, as for ``agents.make_agent``; ``"auto"``, for the one that
+            ``agents.recommend`` names; or one itself.
         seed: Of everything random.
         journal: Called with everything that is asked and told, as ``state_dict`` holds it, at once.
 
@@ -98,17 +103,17 @@ class AskTell:
     ) -> None:
         self.space = as_space(space)
         self.budget = positive_integer("budget", budget)
-        self.agent = agent
+        self.agent = automatic(agent, self.space, self.budget)
         self.seed = seed
         self.history: list[Evaluation] = []
-        self._optimizer = _made(agent, self.space, budget)
+        self._optimizer = _made(self.agent, self.space, self.budget)
         cube = Box(0.0, 1.0, (self.space.dim,))
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             self._state = self._optimizer.init(1, cube, self.budget, generator)
         # Asked and not told; told and not shown; failed and without any value to stand for it;
         # proposed and not asked.
-        self._pending: list[Tensor] = []
+        self._pending: list[_Asked] = []
         self._untold: list[Observation] = []
         self._failed: list[Tensor] = []
         self._spare: list[Tensor] = []
@@ -118,7 +123,7 @@ class AskTell:
     @property
     def pending(self) -> list[dict[str, Any]]:
         """The points that have been asked for and not told, the oldest first."""
-        return [self.space.decode(x[0]) for x in self._pending]
+        return [dict(asked.values) for asked in self._pending]
 
     @property
     def best(self) -> Evaluation:
@@ -166,9 +171,9 @@ class AskTell:
                 Whatever was told before is kept.
         """
         value = _value(y, failed)
-        point = self._taken(x)
-        self._note({"tell": point[0].tolist(), "y": value})
-        self._take_in(point, value)
+        taken = self._taken(x)
+        self._note({"tell": taken.query[0].tolist(), "y": value})
+        self._take_in(taken, value)
 
     def _note(self, event: dict[str, Any]) -> None:
         self._events.append(event)
@@ -176,11 +181,10 @@ class AskTell:
             self._journal(event)
 
     def _ask(self) -> dict[str, Any]:
-        x = self._propose()
-        self._note({"ask": x[0].tolist()})
-        self._pending.append(x)
-        values: dict[str, Any] = self.space.decode(x[0])
-        return values
+        query = self._propose()
+        self._note({"ask": query[0].tolist()})
+        self._pending.append(_Asked(query, self.space.decode(query[0])))
+        return dict(self._pending[-1].values)
 
     @torch.no_grad()
     def _propose(self) -> Tensor:
@@ -205,11 +209,14 @@ class AskTell:
         if hasattr(self._optimizer, "asked"):
             self._state = self._optimizer.asked(self._state, x)
 
-    def _taken(self, x: Mapping[str, Any]) -> Tensor:
+    def _taken(self, x: Mapping[str, Any]) -> "_Asked":
         """The query that a point stands for: a pending one, which it no longer is, or a new one."""
+        for number, asked in enumerate(self._pending):
+            if _equal(x, asked.values):
+                return self._pending.pop(number)
         point = torch.from_numpy(self.space.encode(x)).unsqueeze(0)
-        for number, query in enumerate(self._pending):
-            if (self.space.snap(query.double()) - point).abs().max() <= _SAME:
+        for number, asked in enumerate(self._pending):
+            if (self.space.snap(asked.query.double()) - point).abs().max() <= _SAME:
                 return self._pending.pop(number)
         if not hasattr(self._optimizer, "asked"):
             raise ValueError(
@@ -223,16 +230,17 @@ class AskTell:
         return point.to(next(self._optimizer.parameters()).dtype)  # type: ignore[attr-defined]
 
     @torch.no_grad()
-    def _announced(self, point: Tensor) -> Tensor:
+    def _announced(self, point: Tensor) -> "_Asked":
         """Asks, in place of whatever would have been proposed, for a point."""
         self._propose()
         self._correct(point)
-        return point
+        return _Asked(point, self.space.decode(point[0]))
 
-    def _take_in(self, point: Tensor, value: float | None) -> None:
+    def _take_in(self, taken: "_Asked", value: float | None) -> None:
         worst = max((e.y for e in self.history if not e.failed), default=None)
-        values = self.space.decode(point[0])
-        self.history.append(Evaluation(values, math.nan if value is None else value, value is None))
+        y = math.nan if value is None else value
+        self.history.append(Evaluation(taken.values, y, value is None))
+        point = taken.query
         if value is None and worst is None:
             self._failed.append(point)
             return
@@ -341,37 +349,13 @@ class AskTell:
             asked = torch.tensor([event["ask"]], dtype=found.dtype)
             if not torch.equal(found, asked):
                 self._correct(asked)
-            self._pending.append(asked)
+            self._pending.append(_Asked(asked, self.space.decode(asked[0])))
             return
         point = torch.tensor([event["tell"]], dtype=torch.float64)
-        same = [n for n, x in enumerate(self._pending) if torch.equal(x.double(), point)]
+        pending = enumerate(self._pending)
+        same = [n for n, asked in pending if torch.equal(asked.query.double(), point)]
         taken = self._pending.pop(same[0]) if same else self._announced(self._cast(point))
         self._take_in(taken, event["y"])
-
-
-def as_space(space: "Spacelike") -> Space:
-    """A space as this package has it, from all that users write one as.
-
-    Raises:
-        ValueError: If it is malformed, or nothing of the kind.
-
-    Example:
-        >>> as_space({"layers": (1, 8)})
-        Space({'layers': Integer(low=1, high=8, log=False)})
-    """
-    if isinstance(space, Space):
-        return space
-    # Told by their modules, so that neither library is imported.
-    if type(space).__module__.startswith("ConfigSpace"):
-        return Space.from_configspace(cast("ConfigurationSpace", space))
-    if isinstance(space, Mapping):
-        if any(type(value).__module__ == "optuna.distributions" for value in space.values()):
-            return Space.from_optuna(space)
-        return Space(space)
-    raise ValueError(
-        f"a space must be a bbo_envs.Space, a mapping from names to ranges or choices, or what "
-        f"ConfigSpace or Optuna call one; got {space!r}"
-    )
 
 
 def _made(agent: str | Agent, space: Space, budget: int) -> Agent:
@@ -385,6 +369,13 @@ def _made(agent: str | Agent, space: Space, budget: int) -> Agent:
 
 def _never_called(values: dict[str, Any]) -> float:
     raise NotImplementedError("whoever asks evaluates")
+
+
+def _equal(x: Mapping[str, Any], values: dict[str, Any]) -> bool:
+    """Whether a point is told in the very values that were asked, as most are."""
+    if not isinstance(x, Mapping) or x.keys() != values.keys():
+        return False
+    return all(type(x[name]) is type(v) and x[name] == v for name, v in values.items())
 
 
 def _value(y: Any, failed: bool) -> float | None:

@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import (
     FIRST_COMPLETED,
+    BrokenExecutor,
     Executor,
     Future,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
     wait,
 )
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -23,13 +24,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from agents.asktell import AskTell
 from agents.base import Agent
+from agents.choice import automatic
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import ObjectiveError, UnknownNameError, require_extra
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from agents.asktell import Spacelike
+    from agents.spaces import Spacelike
 
 _POOLS: dict[str, type[ThreadPoolExecutor] | type[ProcessPoolExecutor]] = {
     "threads": ThreadPoolExecutor,
@@ -119,9 +121,10 @@ def minimize(
 ) -> Result:
     """Finds where a function is small, by a trained network.
 
-    An evaluation has failed where the function returns NaN, something infinite or None, or raises:
-    the search goes on and keeps away from there, with a warning if it raised. Only an exception of
-    the very first evaluation that comes back is raised, since it is likely a mistake.
+    An evaluation has failed where the function returns NaN, something infinite or None, or raises,
+    or where its process dies (and with it, in a pool of processes, all that are out): the search
+    goes on and keeps away from there, with a warning if it raised. Only an exception of the very
+    first evaluation that comes back is raised, since it is likely a mistake.
 
     Args:
         f: Takes a dict of values by name, and returns a number.
@@ -129,10 +132,12 @@ def minimize(
         budget: How many evaluations there will be.
         workers: How many at a time. The network knows which points are still out.
         seed: Of the network's randomness. With one worker, a seed gives the same points again.
-        agent: The name of an optimiser, as for ``agents.make_agent``; or one itself.
+        agent: The name of an optimiser, as for ``agents.make_agent``; ``"auto"``, for the one that
+            ``agents.recommend`` names; or one itself.
         executor: What evaluates if there are several workers: threads; processes, for which ``f``
-            must be a function of a module; or any ``concurrent.futures.Executor``, such as those of
-            Dask and Ray, which is used even if there is one worker, and is not shut down.
+            must be a function of a module; or any ``concurrent.futures.Executor``, such as Dask's
+            or ``agents.integrations.ray.RayExecutor``, which is used even if there is one worker,
+            and is not shut down.
         callback: Called after each evaluation; the search ends where it returns True.
         progress: Show a bar with the best value so far, on standard error.
 
@@ -148,7 +153,7 @@ def minimize(
         >>> result.x["layers"], result.x["opt"], len(result.history)
         (3, 'adam', 30)
     """
-    optimizer = AskTell(space, budget, agent, seed)
+    optimizer = AskTell(space, budget, automatic(agent, space, budget, workers), seed)
     return run(f, optimizer, workers, executor, callback, progress, maximised=False)
 
 
@@ -171,7 +176,7 @@ def maximize(
         >>> result.x, result.y
         ({'a': 3}, 0.0)
     """
-    optimizer = AskTell(space, budget, agent, seed)
+    optimizer = AskTell(space, budget, automatic(agent, space, budget, workers), seed)
     return run(f, optimizer, workers, executor, callback, progress, maximised=True)
 
 
@@ -210,16 +215,25 @@ def run(
     history = trials_of(optimizer, maximised)
     out: dict[Future[_Outcome], dict[str, Any]] = {}
     again, stop = optimizer.pending, False
-    with _pool(executor, positive_integer("workers", workers)) as pool, _shown(progress) as bar:
+    positive_integer("workers", workers)
+    with ExitStack() as stack, _shown(progress) as bar:
+        pool = stack.enter_context(_pool(executor, workers))
         show = bar.add_task("", total=budget, completed=len(history))
         while out or (len(history) < budget and not stop):
             while len(out) < workers and len(history) + len(out) < budget and not stop:
                 x = again.pop(0) if again else optimizer.ask()
-                out[_submitted(pool, f, x)] = x
+                try:
+                    future = _submitted(pool, f, x)
+                except BrokenExecutor:  # one of its processes has died
+                    if isinstance(executor, Executor):
+                        raise
+                    pool = stack.enter_context(_pool(executor, workers))
+                    future = _submitted(pool, f, x)
+                out[future] = x
             done, _ = wait(out, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=list(out).index):
                 x = out.pop(future)
-                trial = _trial(x, future.result(), first=not history)
+                trial = _trial(x, _outcome(future), first=not history)
                 history.append(trial)
                 optimizer.tell(x, sign * trial.y, failed=trial.failed)
                 if callback is not None and callback(trial):
@@ -271,6 +285,14 @@ def _submitted(
     future: Future[_Outcome] = Future()
     future.set_result(_evaluate(f, x))
     return future
+
+
+def _outcome(future: Future[_Outcome]) -> _Outcome:
+    """What became of an evaluation, even where the process that it ran in has died."""
+    try:
+        return future.result()
+    except Exception as lost:  # each executor has its own words for it
+        return _Outcome(math.nan, math.nan, lost)
 
 
 def _shown(progress: bool) -> Progress:

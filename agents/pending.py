@@ -40,6 +40,8 @@ def returned(pending: Pending, observation: Observation) -> Pending:
     x, there = pending
     if not x.shape[1]:
         return pending
+    if x.shape[1] == 1 and bool((observation.o > 0).all()):
+        return none_pending(x[:, 0])  # what follows comes to the same, but takes its time
     distance = (x - observation.x.to(x).unsqueeze(1)).square().sum(-1)
     distance = distance.masked_fill(there == 0, torch.inf)
     nearest = nn.functional.one_hot(distance.argmin(1), x.shape[1])

@@ -32,6 +32,8 @@ _GRID = [
 # in evaluations.
 _AMPLITUDE_STRENGTH = 0.15
 _MEAN_STRENGTH = 0.03
+# How much longer than it can be a row of an inverse factor may come out, by rounding.
+_LONGEST_ROW = 1.05
 
 
 class Hypotheses(NamedTuple):
@@ -188,8 +190,30 @@ def _grow(
     rest = torch.where(new > 0, rest, 1.0)
     row = -(cross.unsqueeze(2) @ inverse) / rest[..., None, None]
     column = torch.zeros_like(row).mT
-    corner = 1.0 / rest[..., None, None]
-    return torch.cat([torch.cat([inverse, column], -1), torch.cat([row, corner], -1)], -2)
+    row = torch.cat([row, 1.0 / rest[..., None, None]], -1)
+    grown = torch.cat([torch.cat([inverse, column], -1), row], -2)
+    # No row is longer than the inverse root of the smallest eigenvalue, which is the noise at
+    # least. Where one is, errors have grown with the rows, and would soon grow without bound.
+    spoilt = row.squeeze(2).norm(dim=-1) > _LONGEST_ROW / noise.sqrt()
+    if bool(spoilt.any()):
+        points, there = torch.cat([x, point], 1), torch.cat([seen, new], 1)
+        grown[spoilt] = _inverse_factors(kinds, points, there, spoilt).to(grown)
+    return grown
+
+
+def _inverse_factors(kinds: Hypotheses, x: Tensor, seen: Tensor, which: Tensor) -> Tensor:
+    """The inverse factors ``[n, t, t]`` of n pairs of a row and a hypothesis, computed anew."""
+    row, _ = which.nonzero(as_tuple=True)
+    alone = Hypotheses(*(part.expand_as(which)[which].unsqueeze(1) for part in kinds))
+    alone = alone._replace(length_scale=alone.length_scale.double())
+    both = seen[row].unsqueeze(1) * seen[row].unsqueeze(2)
+    values = covariance(alone, x[row].double(), x[row].double()).squeeze(1) * both
+    diagonal = torch.where(seen[row] > 0, 1.0 + alone.noise, 1.0).double()
+    values.diagonal(dim1=-2, dim2=-1).copy_(diagonal)
+    identity = torch.eye(x.shape[1], dtype=values.dtype, device=values.device)
+    factor = torch.linalg.cholesky(values)
+    inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
+    return inverse
 
 
 def condition(beliefs: Beliefs, most: int) -> Posterior:

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from agents import card, trained_names
+from rich.box import SIMPLE
+from rich.table import Table
+
+from agents import Recommendation, card, trained_names
 from evaluation.markdown import table, with_interval
 from training.score import MILESTONES
 
@@ -35,6 +38,18 @@ def others() -> str:
             task = f"d = {arguments['dim']}" if "dim" in arguments else arguments["dataset"]
             rows.append((f"`{name}`", task, str(budget), *cells, _mean(found[str(budget)])))
     return table(headings, rows, "ll" + "r" * (len(headings) - 2))
+
+
+def candidates(found: Recommendation) -> Table:
+    """The networks that a recommendation chose from, for the terminal; the chosen one is marked."""
+    shown = Table(box=SIMPLE)
+    for heading in ("network", "best", "ms/proposal"):
+        shown.add_column(heading, justify="left" if heading == "network" else "right")
+    for candidate in found.candidates:
+        best = with_interval(candidate.best, candidate.half_width)
+        style = "bold" if candidate.name == found.agent else ""
+        shown.add_row(candidate.name, best, f"{candidate.milliseconds:.2g}", style=style)
+    return shown
 
 
 def _row(name: str, facts: dict[str, Any]) -> list[str]:

@@ -9,9 +9,10 @@ import torch
 import tyro
 from rich.console import Console
 
+from agents.choice import automatic, recommend
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import require_extra
-from evaluation import listing, scoring
+from evaluation import cards, listing, scoring
 from evaluation.programs import Program, minimize_program, space_of_file
 from training.command import one_line_errors, train_command
 from training.rl_command import train_rl_command
@@ -167,7 +168,7 @@ def minimize_command(
         timeout: Seconds after which an attempt is given up.
         retries: Further attempts where one fails.
         journal: Where every evaluation is kept.
-        agent: The name of an optimiser.
+        agent: The name of an optimiser; or auto, for the one that "bbo recommend" names.
         seed: Of its randomness.
         maximize: Look for large values in place of small ones.
     """
@@ -178,13 +179,26 @@ def minimize_command(
         journal,
         budget=positive_integer("budget", budget),
         workers=positive_integer("workers", workers),
-        agent=agent,
+        agent=automatic(agent, parameters, budget, workers),
         seed=seed,
         maximised=maximize,
         console=_console,
     )
     _console.print(f"The best of {len(result.history)}: {result.y:.6g}")
     _console.print_json(data=result.x)
+
+
+def recommend_command(space: Path, budget: int = 50, workers: int = 1) -> None:
+    """Choose a network for a search, and tell why: by the scores on the cards.
+
+    Args:
+        space: A JSON file, as for "bbo minimize".
+        budget: How many evaluations there will be.
+        workers: How many at a time.
+    """
+    found = recommend(space_of_file(space), budget, workers)
+    _console.print(cards.candidates(found))
+    _console.print(str(found), highlight=False)
 
 
 def list_command(family: str | None = None) -> None:
@@ -212,6 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "search": search_command(arguments),
                 "score": score_command,
                 "minimize": minimize_command,
+                "recommend": recommend_command,
             },
             prog="bbo",
             description="Learned black-box optimisers and their tasks: use, train, compare.",

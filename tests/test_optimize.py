@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import math
+import os
 import threading
 import time
 
@@ -82,6 +83,25 @@ def test_any_executor_evaluates_and_stays_open():
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         assert len(quiet(workers=2, executor=pool, budget=6).history) == 6
         assert pool.submit(int, "3").result() == 3
+
+
+def dies(x):
+    if x["n"] == 5:
+        os._exit(1)
+    return f(x)
+
+
+def test_a_process_that_dies_takes_no_search_with_it():
+    """What was out with it has failed too; a new pool goes on."""
+    with pytest.warns(UserWarning, match="BrokenProcessPool"):
+        result = quiet(dies, workers=2, executor="processes", budget=30, agent="sobol")
+    assert len(result.history) == 30
+    failed = [trial for trial in result.history if trial.failed]
+    there = {trial.x["n"] == 5 for trial in failed}
+    assert True in there
+    assert all(trial.failed for trial in result.history if trial.x["n"] == 5)
+    assert len(failed) <= 2 * sum(trial.x["n"] == 5 for trial in result.history)
+    assert all(trial.y == f(trial.x) for trial in result.history if not trial.failed)
 
 
 @pytest.mark.slow

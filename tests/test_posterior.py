@@ -80,6 +80,31 @@ def test_inverse_factors_turn_the_covariance_into_the_identity():
             np.testing.assert_allclose(inverse @ gram @ inverse.T, np.eye(number), atol=1e-8)
 
 
+def test_factors_do_not_drift_away_from_the_covariance():
+    """In single precision errors grow with the rows: unchecked, beyond all bounds on this line.
+
+    Of the other row, half of the points are not there.
+    """
+    number = 560
+    x = (0.2 + 5e-4 * torch.arange(number)).view(1, -1, 1).expand(2, -1, -1)
+    there = torch.ones(2, number)
+    there[1, ::2] = 0.0
+    beliefs = no_beliefs(2, 1, torch.float32, CPU)
+    for i in range(number):
+        beliefs = observe(beliefs, x[:, i], torch.zeros(2), there[:, i])
+    grid = beliefs.grid
+    # Of L^-1 K L^-T and the identity, for K with its own noise on the diagonal.
+    gram = (
+        covariance(grid, x.double(), x.double())
+        * (there.unsqueeze(1) * there.unsqueeze(2))[:, None]
+    )
+    diagonal = torch.where(there.unsqueeze(1) > 0, 1.0 + grid.noise.unsqueeze(-1), 1.0)
+    gram.diagonal(dim1=-2, dim2=-1).copy_(diagonal)
+    inverse = beliefs.inverse.double()
+    error = inverse @ gram @ inverse.mT - torch.eye(number, dtype=DOUBLE)
+    assert error.abs().max() < 0.5
+
+
 def test_an_observation_leaves_the_beliefs_before_it_as_they_were():
     x, y, o = some_evaluations(2)
     before = believe(x, y, o)

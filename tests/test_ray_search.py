@@ -1,12 +1,14 @@
 """The search algorithm of Ray Tune."""
 
 import math
+import os
 import sys
+import warnings
 
 import pytest
 
-from agents import AskTell
-from agents.integrations.ray import BBOSearch
+from agents import AskTell, minimize
+from agents.integrations.ray import BBOSearch, RayExecutor
 
 SPACE = {"lr": (1e-5, 1e-1, "log"), "layers": (1, 8)}
 
@@ -47,6 +49,35 @@ def test_a_saved_search_goes_on(tmp_path):
 def test_a_space_beside_its_own_is_refused():
     with pytest.raises(ValueError, match=r"must be empty, got \['lr'\]"):
         BBOSearch(SPACE).set_search_properties("loss", "min", {"lr": 0.1})
+
+
+@pytest.mark.slow
+def test_ray_evaluates_for_minimize():
+    """Two at a time, in processes that are not this one; one whose process dies has failed."""
+    import ray
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+    def evaluated(x):
+        if x["layers"] == 8:
+            os._exit(1)
+        return loss(x)
+
+    ray.init(num_cpus=2, include_dashboard=False)
+    try:
+        executor = RayExecutor(max_retries=0)
+        pids = [executor.submit(os.getpid).result() for _ in range(2)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            found = minimize(
+                evaluated, SPACE, 24, workers=2, executor=executor, progress=False, agent="sobol"
+            )
+    finally:
+        ray.shutdown()
+    assert os.getpid() not in pids
+    assert len(found.history) == 24
+    assert {trial.x["layers"] == 8 for trial in found.history if trial.failed} == {True}
+    assert all(trial.y == loss(trial.x) for trial in found.history if not trial.failed)
 
 
 @pytest.mark.slow

@@ -1,16 +1,24 @@
-"""Trained networks as a search algorithm of Ray Tune."""
+"""Trained networks as a search algorithm of Ray Tune; Ray as an executor of evaluations."""
 
 import json
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ray.tune.search import Searcher
-
-from agents.asktell import AskTell, as_space
+from agents.asktell import AskTell
+from agents.spaces import as_space
 from bbo_envs.checks import positive_integer
+from bbo_envs.errors import MissingExtraError
+
+try:
+    import ray
+    from ray.tune.search import Searcher
+except ImportError:
+    raise MissingExtraError("agents.integrations.ray", "ray") from None
 
 if TYPE_CHECKING:
-    from agents.asktell import Spacelike
+    from agents.spaces import Spacelike
 
 
 class BBOSearch(Searcher):  # type: ignore[misc]  # of no type here
@@ -97,3 +105,30 @@ class BBOSearch(Searcher):  # type: ignore[misc]  # of no type here
     def restore(self, checkpoint_path: str) -> None:
         """Reads what ``save`` wrote."""
         self.set_state(json.loads(Path(checkpoint_path).read_text()))
+
+
+class RayExecutor(Executor):
+    """Evaluates on a Ray cluster, where ``minimize`` takes an executor; Ray itself brings none.
+
+    Args:
+        options: Those of ``ray.remote``, such as ``num_gpus=1``.
+
+    Example:
+        >>> RayExecutor(num_cpus=2).options
+        {'num_cpus': 2}
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Starts a task; the future is its."""
+        task = ray.remote(_called)
+        task = task.options(**self.options) if self.options else task
+        found: Future[Any] = task.remote(fn, args, kwargs).future()
+        return found
+
+
+def _called(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Ray takes functions written in Python, but no others that can be called."""
+    return fn(*args, **kwargs)

@@ -5,15 +5,20 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.model_selection._search import BaseSearchCV
-from sklearn.utils import check_random_state
 
 from agents.asktell import AskTell
 from bbo_envs.checks import positive_integer
+from bbo_envs.errors import MissingExtraError
 from bbo_envs.seeds import AGENT_SEED
 
+try:
+    from sklearn.model_selection._search import BaseSearchCV
+    from sklearn.utils import check_random_state
+except ImportError:
+    raise MissingExtraError("agents.integrations.sklearn", "sklearn") from None
+
 if TYPE_CHECKING:
-    from agents.asktell import Spacelike
+    from agents.spaces import Spacelike
 
 
 class BBOSearchCV(BaseSearchCV):  # type: ignore[misc]  # of no type here
