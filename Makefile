@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN ?= .venv/bin/
 SETUP ?= .venv/installed
 
-.PHONY: benchmark test test-slow lint format train-weights paper compare trainers tables bench docs wheel clean
+.PHONY: benchmark test test-slow lint format train-weights paper compare trainers horizon tables bench docs wheel clean
 
 benchmark: $(SETUP)  ## Learned against classical optimisers: a table, a Parquet file, a picture
 	$(BIN)bbo benchmark
@@ -39,10 +39,13 @@ compare: $(SETUP)  ## The networks beside their rivals (an hour); resumes where 
 trainers: $(SETUP)  ## BPTT, REINFORCE and PPO against training time (an hour); resumes
 	$(BIN)python -m evaluation.trainers results/trainers
 
+horizon: $(SETUP)  ## Going on, restarting, a sliding memory beyond the horizon (half an hour); resumes
+	$(BIN)python -m evaluation.horizon results/horizon
+
 tables: $(SETUP)  ## Computes the HPO tables anew (hours); resumes where it was stopped
 	$(BIN)python -m bbo_envs.hpo.build build svm lda resnet logreg
 
-bench: $(SETUP)  ## Environment steps a second, beside CartPole in the same run
+bench: $(SETUP)  ## Speed of environments and optimisers, beside others in the same run
 	$(BIN)python -m evaluation.speed results
 
 docs: $(SETUP)  ## Renders what is generated in docs/ and the README; RESULTS=results takes those in

@@ -62,9 +62,8 @@ def recommend(space: "Spacelike", budget: int = 100, workers: int = 1) -> Recomm
 
     Cards hold scores on samples of Gaussian processes that no training has seen: in several numbers
     of dimensions, for several budgets, with one worker and with five. Networks are compared by
-    those scores that all of them have and that are nearest to what is asked for. Where the lead of
-    the best is no larger than chance may make it, of those that are level with it the one is taken
-    that proposes fastest.
+    those scores that all of them have and that are nearest to what is asked for. Of the best and
+    those within the 95 % interval of its score, the one is taken that proposes fastest.
 
     Networks that were trained on other functions, or need an extra, are left out. Scores are of the
     networks themselves, without the restarts that ``AskTell`` makes beyond their horizons.
@@ -99,11 +98,7 @@ def recommend(space: "Spacelike", budget: int = 100, workers: int = 1) -> Recomm
         key=lambda candidate: candidate.best,
     )
     first = candidates[0]
-    level = [
-        other
-        for other in candidates
-        if other.best - first.best <= math.hypot(other.half_width, first.half_width)
-    ]
+    level = [other for other in candidates if other.best <= first.best + first.half_width]
     chosen = min(level, key=lambda candidate: candidate.milliseconds)
     reason = (
         f"on samples of Gaussian processes, d = {scored_dim}, after {t} evaluations"

@@ -26,7 +26,7 @@ def markdown() -> str:
 
 
 def others() -> str:
-    """A row for each further task of the networks for any number of dimensions."""
+    """A row for each further task on a card: workers, other dimensions, data sets held out."""
     headings = ("network", "on", "evaluations", *(f"@{t}" for t in MILESTONES), "at the end")
     rows = []
     for name in trained_names():
@@ -34,9 +34,8 @@ def others() -> str:
             found = score["best_at_own_budget"]
             budget = score["budget"]
             cells = [_mean(found.get(str(t))) for t in MILESTONES]
-            arguments = score["arguments"]
-            task = f"d = {arguments['dim']}" if "dim" in arguments else arguments["dataset"]
-            rows.append((f"`{name}`", task, str(budget), *cells, _mean(found[str(budget)])))
+            on = _differs(score["arguments"])
+            rows.append((f"`{name}`", on, str(budget), *cells, _mean(found[str(budget)])))
     return table(headings, rows, "ll" + "r" * (len(headings) - 2))
 
 
@@ -54,8 +53,7 @@ def candidates(found: Recommendation) -> Table:
 
 def _row(name: str, facts: dict[str, Any]) -> list[str]:
     config, score = facts["training"]["config"], facts["score"]
-    # The first cards tell the score of the run of 100 alone.
-    found = score.get("best_at_own_budget", score["best_at"])
+    found = score["best_at_own_budget"]
     return [
         f"`{name}`",
         _trained_on(config),
@@ -66,6 +64,16 @@ def _row(name: str, facts: dict[str, Any]) -> list[str]:
         f"{score['spread']:.2f}",
         f"{score['best_at_shuffled']['50']:.2f}",
     ]
+
+
+def _differs(arguments: dict[str, Any]) -> str:
+    """What tells a further task from others."""
+    parts = [f"d = {arguments['dim']}"] if "dim" in arguments else []
+    if isinstance(arguments.get("dataset"), str):
+        parts.append(arguments["dataset"])
+    if "workers" in arguments:
+        parts.append(f"{arguments['workers']} workers")
+    return ", ".join(parts)
 
 
 def _trained_on(config: dict[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """Brings the generated parts of the docs up to date: figures of benchmarks, the list of tasks.
 
 Run as ``python -m evaluation.docs RESULTS`` (``make docs``), or without RESULTS to render what the
-repository keeps. RESULTS is the folder of ``bbo benchmark``, or of ``bbo paper``, ``make compare``
-or ``make trainers``, which are told by their names: ``paper``, ``compare`` and ``trainers``.
+repository keeps. RESULTS is the folder of ``bbo benchmark``, or of ``bbo paper``, ``make compare``,
+``make trainers`` or ``make horizon``, which are told by their names: ``paper``, ``compare``,
+``trainers`` and ``horizon``.
 """
 
 import json
@@ -13,8 +14,9 @@ import gymnasium
 import numpy as np
 import pandas as pd
 from PIL import Image
+from rich.console import Console
 
-from evaluation import cards, comparison, listing, speed, trainers
+from evaluation import cards, comparison, horizon, latency, listing, speed, trainers
 from evaluation.benchmark import DEFAULT_TASKS
 from evaluation.figures import draw_curves
 from evaluation.paper import experiments
@@ -33,6 +35,8 @@ PAPER = ROOT / "docs" / "paper" / "results.parquet"
 PAPER_RECORDS = PAPER.with_suffix(".json")
 COMPARISON = ROOT / "docs" / "comparison.parquet"
 TRAINERS = ROOT / "docs" / "trainers.parquet"
+HORIZON = ROOT / "docs" / "horizon.parquet"
+MINIMIZE = ROOT / "docs" / "minimize.md"
 TRAINING = ROOT / "docs" / "training.md"
 NETWORKS = ROOT / "docs" / "networks.md"
 TASK_LIST = ROOT / "docs" / "tasks.md"
@@ -72,7 +76,14 @@ def rendered_training(page: str) -> str:
 
 def rendered_speed(page: str) -> str:
     """The page about speed with its table made anew from the measurements in ``docs/``."""
-    return _replaced(page, "speed", speed.markdown(json.loads(SPEED.read_text())))
+    measured = json.loads(SPEED.read_text())
+    page = _replaced(page, "speed", speed.markdown(measured))
+    return _replaced(page, "latency", latency.markdown(measured["latency"]))
+
+
+def rendered_minimize(page: str) -> str:
+    """The page about functions of one's own with its table made anew from what is kept of it."""
+    return _replaced(page, "horizon", horizon.markdown(pd.read_parquet(HORIZON)))
 
 
 def gallery() -> Image.Image:
@@ -127,6 +138,8 @@ def take(folder: Path) -> None:
         elif folder.name == "compare":
             # Everything is there already: this only reads.
             comparison.compare(folder=folder).to_parquet(COMPARISON, index=False)
+        elif folder.name == "horizon":
+            horizon.measure(folder, Console()).to_parquet(HORIZON, index=False)
         else:
             keep(store.read(WITHOUT_QUERIES), STORED)
     if folder.name == "trainers":
@@ -146,6 +159,7 @@ def main() -> None:
     gallery().save(TASK_LIST.with_suffix(".png"))
     NETWORKS.write_text(rendered_networks(NETWORKS.read_text()))
     trainers.draw(pd.read_parquet(TRAINERS), TRAINERS.with_suffix(".png"))
+    MINIMIZE.write_text(rendered_minimize(MINIMIZE.read_text()))
     TRAINING.write_text(rendered_training(TRAINING.read_text()))
     SPEED_PAGE.write_text(rendered_speed(SPEED_PAGE.read_text()))
     TASK_LIST.write_text(rendered_tasks(TASK_LIST.read_text()))

@@ -26,13 +26,9 @@ def compare(network: str, functions: int) -> list[dict[str, Any]]:
     """
     facts = card(network)
     on_card = [facts.get("score", {}), *facts.get("scores", [])]
-    if not all({"task", "arguments"} <= entry.keys() for entry in on_card):
+    if not all({"task", "arguments", "budget"} <= entry.keys() for entry in on_card):
         raise WeightsError(f"the card of {network} names no task to score it on")
-    # The first cards do not tell the budget.
-    tasks = [
-        {"budget": 100} | {k: entry[k] for k in ("task", "arguments", "budget") if k in entry}
-        for entry in on_card
-    ]
+    tasks = [{k: entry[k] for k in ("task", "arguments", "budget")} for entry in on_card]
     found = scores(load(network), tasks, functions)
     now = [found["score"], *found["scores"]]
     return [{"card": before, "now": after} for before, after in zip(on_card, now, strict=True)]

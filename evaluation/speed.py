@@ -1,12 +1,15 @@
-"""How many steps a second the environments make, beside CartPole in the same run.
+"""How fast environments and optimisers are, each beside well-known ones in the same run.
 
-Run as ``python -m evaluation.speed RESULTS`` (``make bench``): prints a table and writes
+Environments make steps beside CartPole; optimisers are asked and told beside other libraries'
+(``evaluation.latency``).
+Run as ``python -m evaluation.speed RESULTS`` (``make bench``): prints tables and writes
 ``RESULTS/speed.json``. Only the ratios say something about another machine.
 """
 
 import json
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from torch.utils.benchmark import Timer
 
 from bbo_envs.functions.table import Table
 from bbo_envs.registration import make_problem
+from evaluation import latency
 from evaluation.markdown import table
 
 BATCH, BUDGET = 1024, 100
@@ -44,7 +48,8 @@ def measure() -> dict[str, Any]:
     Returns:
         ``{"one": {task: steps}, "batch": {task: steps}, "lookups": cells, ...}``: medians of
         blocks that last two seconds at least; random actions, and the resets that they lead to.
-        ``lookups`` are those of a table alone, in batches of 1,024.
+        ``lookups`` are those of a table alone, in batches of 1,024. ``latency``: see
+        ``evaluation.latency.measure``.
     """
     torch.set_num_threads(1)
     one, batch = {}, {}
@@ -68,6 +73,7 @@ def measure() -> dict[str, Any]:
         "one": one,
         "batch": batch,
         "lookups": _lookups("BBO-HPO-SVM-3d-v0"),
+        "latency": latency.measure(lambda names: track(names, "optimisers")),
         "torch": torch.__version__,
         "machine": platform.machine(),
     }
@@ -93,6 +99,15 @@ def markdown(measured: dict[str, Any]) -> str:
     """The table for the docs."""
     looked = f"A table alone: {measured['lookups'] / 1e6:.1f} million look-ups a second."
     return "\n".join([table(HEADINGS, rows(measured), "lrrrr"), "", looked])
+
+
+def _shown(title: str, headings: Sequence[str], body: Sequence[Sequence[str]]) -> RichTable:
+    shown = RichTable(title=title, box=None)
+    for heading in headings:
+        shown.add_column(heading, justify="left" if heading == headings[0] else "right")
+    for row in body:
+        shown.add_row(*row)
+    return shown
 
 
 def _scalar(env: gymnasium.Env[Any, Any]) -> float:
@@ -137,13 +152,10 @@ def _seconds(work: Any) -> float:
 def main() -> None:
     """Measures, prints and writes."""
     measured = measure()
-    shown = RichTable(title="Steps a second, one thread", box=None)
-    for heading in HEADINGS:
-        shown.add_column(heading, justify="left" if heading == "environment" else "right")
-    for row in rows(measured):
-        shown.add_row(*row)
     console = Console(width=110)
-    console.print(shown)
+    console.print(_shown("Steps a second, one thread", HEADINGS, rows(measured)))
+    found = latency.rows(measured["latency"])
+    console.print(_shown("Asking and telling, d = 6, one thread", latency.HEADINGS, found))
     console.print(f"Look-ups in a table: {measured['lookups'] / 1e6:.1f} million a second")
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)

@@ -315,7 +315,10 @@ def test_the_command_scores_again_beside_the_card(copied, capsys):
     old = {"task": "BBO-GP-2d-v0", "arguments": {"sampler": "fourier", "features": 8}}
     facts = json.loads(path.read_text())
     on_card = {"best_at": {"10": {"mean": -9.25, "ci95": 0.5}}, "functions": 1000}
-    facts |= {"score": old | on_card, "scores": [old | {"budget": 10, "functions": 3}]}
+    facts |= {
+        "score": old | {"budget": 100} | on_card,
+        "scores": [old | {"budget": 10, "functions": 3}],
+    }
     path.write_text(json.dumps(facts))
     main(["score", str(copied), "--functions", "4"])
     shown = capsys.readouterr().out

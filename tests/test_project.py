@@ -7,7 +7,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import torch
 
 from bbo_envs import MissingExtraError
 from bbo_envs.errors import require_extra
@@ -32,37 +31,6 @@ def test_importing_the_packages_imports_nothing_heavy():
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_snippets_of_the_readme_run(snippet):
-    names = {}
-    exec(compile(snippet, "README.md", "exec"), names)
-    if "minimize" in names:
-        return
-    last = names["observation"]
-    assert torch.as_tensor(last.o).eq(1).all()
-    assert torch.as_tensor(last.y).isfinite().all()
-
-
-def test_snippets_of_the_page_about_a_function_of_ones_own_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "minimize.md").read_text()
-    for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(compile(snippet, "minimize.md", "exec"), {})
-    assert (tmp_path / "search.png").stat().st_size > 1000
-
-
-def test_snippets_of_the_page_about_the_benchmark_run(tmp_path, monkeypatch, capsys):
-    page = (ROOT / "docs" / "benchmark.md").read_text()
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(compile(snippet, "benchmark.md", "exec"), names)
-    assert set(names["frame"]["agent"]) == {"Spiral", "random", "lstm-oi"}
-    shown = capsys.readouterr().out
-    mean = names["frame"].query("agent == 'Spiral' and t == 10")["best"].mean()
-    assert f"{mean:.4f}"[:6] in shown
 
 
 def test_the_example_of_an_optimiser_of_ones_own_runs(tmp_path):
@@ -96,12 +64,29 @@ def test_the_page_of_speed_is_that_of_the_stored_measurements():
     assert docs.rendered_speed(page) == page
 
 
+def test_the_page_about_functions_of_ones_own_has_the_measured_table():
+    page = docs.MINIMIZE.read_text()
+    assert docs.rendered_minimize(page) == page
+
+
 def test_the_page_of_the_networks_is_that_of_the_cards_and_the_stored_comparison():
     page = docs.NETWORKS.read_text()
     assert docs.rendered_networks(page) == page
 
 
-@pytest.mark.parametrize("name", ["gym_loop", "own_objective", "mixed_space", "watch"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "custom_environment",
+        "gym_loop",
+        "mixed_space",
+        "own_objective",
+        "simulator",
+        "tune_boosting",
+        "tune_svm",
+        "watch",
+    ],
+)
 def test_examples_run(name, tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / f"{name}.py"],
@@ -111,6 +96,14 @@ def test_examples_run(name, tmp_path):
         cwd=tmp_path,
     )
     assert re.search(r"after  \d0 evaluations", done.stdout)
+
+
+def test_every_example_is_run():
+    """Those that train, or benchmark, have tests of their own."""
+    own = {"custom_agent", "train_ppo", "train_tiny"}
+    tested = Path(__file__).read_text()
+    for path in (ROOT / "examples").glob("*.py"):
+        assert f'"{path.stem}"' in tested or path.stem in own, path
 
 
 @pytest.mark.slow
@@ -132,8 +125,20 @@ def test_a_missing_extra_gives_one_line_with_the_remedy():
     assert str(error.value) == "bbo benchmark needs more packages: pip install 'bbo-envs[all]'"
 
 
-def test_every_package_of_the_wheel_is_in_the_repository():
-    """A pattern of .gitignore once hid one, and everything passed where it had been written."""
+@pytest.mark.parametrize("library", ["optuna", "sklearn", "ray"])
+def test_integrations_name_the_extra_that_they_need(library):
+    """In a process of its own, in which the library cannot be imported."""
+    code = f"import sys; sys.modules[{library!r}] = None; import agents.integrations.{library}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == (
+        "bbo_envs.errors.MissingExtraError: "
+        f"agents.integrations.{library} needs more packages: pip install 'bbo-envs[{library}]'"
+    )
+    assert done.stderr.count("Error: ") == 1
+
+
+def test_the_wheel_and_the_repository_have_the_same_packages():
+    """A pattern of .gitignore once hid one, and the wheel once lacked one that was new."""
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
         "packages"
     ]
@@ -141,3 +146,9 @@ def test_every_package_of_the_wheel_is_in_the_repository():
         command = ["git", "ls-files", package.replace(".", "/")]
         tracked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         assert tracked.stdout, package
+    found = {
+        path.parent.relative_to(ROOT).as_posix().replace("/", ".")
+        for name in {package.partition(".")[0] for package in packages}
+        for path in (ROOT / name).rglob("__init__.py")
+    }
+    assert found <= set(packages)
