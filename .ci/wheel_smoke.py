@@ -1,7 +1,9 @@
 """Uses an installed wheel, without extras, from outside the repository. Run by .ci/run."""
 
+import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
 import torch
@@ -38,6 +40,34 @@ try:
 except bbo_envs.MissingExtraError as error:
     message = str(error)
 assert "pip install 'bbo-envs[hpo]'" in message, message
+
+# A function of one's own: the networks that need no extra, the one recommended, and a program.
+space = {"lr": (1e-5, 1e-1, "log"), "layers": (1, 8), "opt": ["adam", "sgd"]}
+for name in ("auto", "universal", "posterior-guided"):
+    result = agents.minimize(
+        lambda x: abs(x["layers"] - 3) + x["lr"], space, 12, workers=2, agent=name, progress=False
+    )
+    assert len(result.history) == 12
+assert agents.recommend(space, 50, 4).agent in agents.trained_names()
+Path("space.json").write_text('{"lr": [1e-5, 0.1, "log"], "layers": [1, 8]}')
+Path("program.py").write_text("import sys; print(float(sys.argv[1]) + int(sys.argv[2]))")
+shown = subprocess.run(
+    [
+        *(sys.executable, "-m", "evaluation.cli", "minimize", "--space", "space.json"),
+        *("--command", f"{sys.executable} program.py {{lr}} {{layers}}", "--budget", "6"),
+    ],
+    capture_output=True,
+    text=True,
+    check=True,
+)
+assert "The best of 6" in shown.stdout, shown
+for library in ("optuna", "sklearn", "ray"):
+    message = ""
+    try:
+        importlib.import_module(f"agents.integrations.{library}")
+    except bbo_envs.MissingExtraError as error:
+        message = str(error)
+    assert f"pip install 'bbo-envs[{library}]'" in message, message
 
 # Heavy packages are left out, and missing ones give one line.
 assert not {"botorch", "optuna", "cma", "pandas", "matplotlib"} & set(sys.modules)
