@@ -53,8 +53,13 @@ Path("space.json").write_text('{"lr": [1e-5, 0.1, "log"], "layers": [1, 8]}')
 Path("program.py").write_text("import sys; print(float(sys.argv[1]) + int(sys.argv[2]))")
 shown = subprocess.run(
     [
-        *(sys.executable, "-m", "evaluation.cli", "minimize", "--space", "space.json"),
-        *("--command", f"{sys.executable} program.py {{lr}} {{layers}}", "--budget", "6"),
+        sys.executable,
+        "-m",
+        "evaluation.cli",
+        "minimize",
+        "--space=space.json",
+        "--command=python3 program.py {lr} {layers}",
+        "--budget=6",
     ],
     capture_output=True,
     text=True,
