@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -13,7 +13,7 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -268,13 +268,21 @@ def _trial(x: dict[str, Any], outcome: _Outcome, *, first: bool) -> Trial:
     return Trial(x, outcome.y, not math.isfinite(outcome.y), outcome.seconds, error)
 
 
-def _pool(executor: str | Executor, workers: int) -> AbstractContextManager[Executor | None]:
+@contextmanager
+def _pool(executor: str | Executor, workers: int) -> Iterator[Executor | None]:
     """What evaluates; None for this thread itself."""
-    if isinstance(executor, Executor):
-        return nullcontext(executor)
-    if executor not in _POOLS:
+    if not isinstance(executor, Executor) and executor not in _POOLS:
         raise UnknownNameError("executor", executor, _POOLS)
-    return _POOLS[executor](workers) if workers > 1 else nullcontext(None)
+    if isinstance(executor, Executor) or workers == 1:
+        yield executor if isinstance(executor, Executor) else None
+        return
+    pool = _POOLS[executor](workers)
+    try:
+        yield pool
+    except BaseException:  # whoever stops a search does not wait for what is out
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def _submitted(

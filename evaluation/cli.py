@@ -157,7 +157,7 @@ def minimize_command(
     """Find the best parameters of a program, which is run once per evaluation.
 
     The last line that the program prints is its value. A search that was stopped, at whatever
-    moment, goes on when the same command is given again.
+    moment, goes on when the same command is given again, with a larger budget if you like.
 
     Args:
         space: A JSON file: {"lr": [1e-5, 0.1, "log"], "layers": [1, 8], "opt": ["adam", "sgd"]}.
@@ -173,17 +173,21 @@ def minimize_command(
         maximize: Look for large values in place of small ones.
     """
     parameters = space_of_file(space)
-    result = minimize_program(
-        Program(command, parameters, timeout, retries),
-        parameters,
-        journal,
-        budget=positive_integer("budget", budget),
-        workers=positive_integer("workers", workers),
-        agent=automatic(agent, parameters, budget, workers),
-        seed=seed,
-        maximised=maximize,
-        console=_console,
-    )
+    try:
+        result = minimize_program(
+            Program(command, parameters, timeout, retries),
+            parameters,
+            journal,
+            budget=positive_integer("budget", budget),
+            workers=positive_integer("workers", workers),
+            agent=automatic(agent, parameters, budget, workers),
+            seed=seed,
+            maximised=maximize,
+            console=_console,
+        )
+    except KeyboardInterrupt:
+        _console.print(f"Stopped. {journal} has it all: the same command goes on.", soft_wrap=True)
+        raise SystemExit(130) from None
     _console.print(f"The best of {len(result.history)}: {result.y:.6g}")
     _console.print_json(data=result.x)
 

@@ -3,10 +3,12 @@
 import json
 import os
 import shlex
+import signal
 import string
 import subprocess
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,9 @@ class Program:
         self.words = shlex.split(command)
         self.timeout = None if timeout is None else number_between("timeout", timeout, 0.0)
         self.attempts = 1 + int(number_between("retries", retries, 0))
+        self._running: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
         named = {
             name.partition(".")[0].partition("[")[0]
             for word in self.words
@@ -77,22 +82,53 @@ class Program:
         reason = ""
         for _ in range(self.attempts):
             try:
-                done = subprocess.run(  # noqa: S603 (what the user has asked for)
-                    words, check=False, capture_output=True, text=True, timeout=self.timeout
-                )
+                status, output, errors = self._run(words)
             except subprocess.TimeoutExpired:
                 reason = f"it took longer than {self.timeout} seconds"
                 continue
             except OSError as error:
                 raise ProgramError(f"{words[0]!r} cannot be run ({error})") from error
-            if done.returncode:
-                reason = f"it ended with status {done.returncode}: {_last_line(done.stderr)}"
+            if self._stopped.is_set():
+                raise ProgramError(f"{shlex.join(words)} was stopped")
+            if status:
+                reason = f"it ended with status {status}: {_last_line(errors)}"
                 continue
             try:
-                return float(_last_line(done.stdout))
+                return float(_last_line(output))
             except ValueError:
-                reason = f"its last line is no number: {_last_line(done.stdout)!r}"
+                reason = f"its last line is no number: {_last_line(output)!r}"
         raise ProgramError(f"{shlex.join(words)}: {reason}")
+
+    def stop(self) -> None:
+        """Ends all programs that are running, in whichever threads, and starts no others."""
+        self._stopped.set()
+        with self._lock:
+            for process in self._running:
+                _kill(process)
+
+    def _run(self, words: list[str]) -> tuple[int, str, str]:
+        """Status and output of a program; what it has started itself ends with it."""
+        with self._lock:
+            if self._stopped.is_set():
+                raise ProgramError(f"{shlex.join(words)} was not started")
+            process = subprocess.Popen(  # noqa: S603 (what the user has asked for)
+                words,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+            self._running.add(process)
+        try:
+            output, errors = process.communicate(timeout=self.timeout)
+        except BaseException:
+            _kill(process)
+            process.communicate()
+            raise
+        finally:
+            with self._lock:
+                self._running.discard(process)
+        return process.returncode, output, errors
 
 
 def space_of_file(path: Path) -> Space:
@@ -162,7 +198,8 @@ def minimize_program(
         console: Where to print.
 
     Raises:
-        SavedOptimizerError: If the journal is damaged, or of another search.
+        SavedOptimizerError: If the journal is damaged, or of another search. The budget may be
+            another one.
     """
     facts = {
         "format": 1,
@@ -178,7 +215,7 @@ def minimize_program(
         if found:
             head, *events = found
             _check_same(journal, head, facts)
-            state = {**head, "journal": events}
+            state = {**head, "budget": budget, "journal": events}
             optimizer = AskTell.from_state_dict(state, note)
             console.print(
                 f"{journal} has {len(optimizer.history)} evaluations; going on.", soft_wrap=True
@@ -189,21 +226,25 @@ def minimize_program(
 
         known = trials_of(optimizer, maximised)
         board = Board(space.names, known, budget, maximised, console)
-        with board.shown():
-            return run(
-                board.followed(program),
-                optimizer,
-                workers,
-                "threads",
-                board.ended,
-                progress=False,
-                maximised=maximised,
-            )
+        try:
+            with board.shown():
+                return run(
+                    board.followed(program),
+                    optimizer,
+                    workers,
+                    "threads",
+                    board.ended,
+                    progress=False,
+                    maximised=maximised,
+                )
+        except BaseException:  # such as Ctrl-C, which the programs do not get
+            program.stop()
+            raise
 
 
 def _check_same(journal: Path, theirs: dict[str, Any], mine: dict[str, Any]) -> None:
     for key, value in mine.items():
-        if theirs.get(key) != value:
+        if key != "budget" and theirs.get(key) != value:
             raise SavedOptimizerError(
                 f"{journal} is of a search with {key}={theirs.get(key)!r}, not {value!r}; go on "
                 "with the same command, or name another journal"
@@ -243,6 +284,15 @@ def _appending(journal: Path) -> Iterator[Any]:
             os.fsync(file.fileno())
 
         yield note
+
+
+def _kill(process: "subprocess.Popen[str]") -> None:
+    """Ends a program and, where there are such groups, all that it has started."""
+    if not hasattr(os, "killpg"):
+        process.kill()
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _last_line(text: str) -> str:

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from consoles import printed
 
@@ -83,6 +84,46 @@ def test_a_search_that_is_killed_goes_on_and_repeats_only_what_was_out(tmp_path,
     assert 8 <= len(started) <= 8 + out <= 8 + workers
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_search_that_is_interrupted_ends_its_programs_and_goes_on(tmp_path, workers):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "space.json").write_text('{"a": [0.0, 1.0], "n": [1, 8]}')
+    runs, journal = tmp_path / "runs.txt", tmp_path / "journal.jsonl"
+    words = [sys.executable, "-m", "evaluation.cli", "minimize", "--space", "space.json"]
+    words += ["--workers", str(workers), "--journal", str(journal), "--budget", "3", "--command"]
+    program = f"{sys.executable} {tmp_path / 'program.py'} {{a}} {{n}} {runs}"
+    process = subprocess.Popen(
+        [*words, f"{program} 600"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    while not (runs.exists() and len(runs.read_text().splitlines()) == workers):
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    shown, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command goes on" in shown
+    running = psutil.process_iter(["cmdline"])
+    assert not any(str(runs) in (each.info["cmdline"] or []) for each in running)
+    assert '"tell"' not in journal.read_text()
+    # As if the programs had become fast: the journal is that of another command, to begin with.
+    journal.write_text(journal.read_text().replace('"600"', '"0"'))
+    done = subprocess.run(
+        [*words, f"{program} 0"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert "The best of 3" in done.stdout
+    assert len(set(runs.read_text().splitlines())) == 3
+
+
+def test_a_budget_may_grow(program, tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    first = search(program, journal)
+    more = search(program, journal, budget=9)
+    assert [trial.x for trial in more.history[:6]] == [trial.x for trial in first.history]
+    assert len(more.history) == 9
+    assert len((tmp_path / "runs.txt").read_text().splitlines()) == 9
+    assert len(search(program, journal, budget=3).history) == 9
+
+
 def test_a_line_that_was_cut_off_is_dropped(program, tmp_path):
     journal = tmp_path / "journal.jsonl"
     whole = search(program, journal)
@@ -136,6 +177,18 @@ def test_programs_that_fail_say_how(code, reason):
         Program(python(code), SPACE, timeout=0.5)({"a": 0.5, "n": 3})
 
 
+def test_what_a_program_has_started_ends_with_it(tmp_path):
+    """A child that holds its output would be waited for, long after the time is over."""
+    script = tmp_path / "program.sh"
+    script.write_text(f"sleep 47 &\necho $! > {tmp_path / 'child'}\nwait\n")
+    started = time.monotonic()
+    with pytest.raises(ProgramError, match="it took longer than 0.5 seconds"):
+        Program(f"sh {script} {{a}} {{n}}", SPACE, timeout=0.5)({"a": 0.5, "n": 3})
+    assert time.monotonic() - started < 20
+    child = int((tmp_path / "child").read_text())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
 def test_a_program_that_is_not_there_is_named():
     with pytest.raises(ProgramError, match="'no-such-program' cannot be run"):
         Program("no-such-program {a} {n}", SPACE)({"a": 0.5, "n": 3})
@@ -187,3 +240,22 @@ def test_mistakes_are_one_line(tmp_path, capsys):
         main(["minimize", "--space", str(tmp_path / "none.json"), "--command", "run"])
     assert raised.value.code == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "seed", "message"),
+    [("false {a} {n}", 0, "it ended with status 1"), ("true {a} {n}", 5, "seed=0, not 5")],
+)
+def test_searches_that_cannot_begin_say_so_in_one_line(command, seed, message, tmp_path, capsys):
+    space, journal = tmp_path / "space.json", tmp_path / "journal.jsonl"
+    space.write_text(json.dumps(SPACE.to_json()))
+    if seed:
+        with pytest.raises(ProgramError, match="its last line is no number"):
+            search(command, journal)
+    words = ["--space", str(space), "--journal", str(journal), "--seed", str(seed), "--budget", "6"]
+    with pytest.raises(SystemExit) as raised:
+        main(["minimize", "--command", command, *words])
+    assert raised.value.code == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert len(shown.strip().splitlines()) == 1

@@ -13,11 +13,13 @@ import torch
 import tyro
 from rich.console import Console
 
+from agents.asktell import SavedOptimizerError
 from agents.networks import Network
 from agents.pretrained import WeightsError, save
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import (
     MissingExtraError,
+    ObjectiveError,
     StoreError,
     UnknownNameError,
     WorkerLostError,
@@ -38,6 +40,8 @@ _USER_ERRORS = (
     CheckpointError,
     DivergedError,
     MissingExtraError,
+    ObjectiveError,
+    SavedOptimizerError,
     StoreError,
     UnknownNameError,
     WeightsError,
