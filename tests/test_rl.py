@@ -175,8 +175,9 @@ def test_the_command_writes_a_policy_that_all_else_takes(algo, tmp_path, capsys)
     assert score(agent, problem, 4)["best_at"] == facts["score"]["best_at"]
     assert torch.equal(play(load(path), problem).x, play(agent, problem).x)
     main(["score", str(path), "--functions", "4", "--json"])
-    (pair,) = json.loads(capsys.readouterr().out)
-    assert pair
+    alone, by_workers = json.loads(capsys.readouterr().out)
+    assert alone["now"]["best_at"] == facts["score"]["best_at"]
+    assert by_workers["now"]["arguments"] == {"workers": 5}
     if algo == "ppo":
         assert (tmp_path / BEST).exists()
 

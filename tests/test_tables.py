@@ -152,9 +152,13 @@ def test_cells_of_the_svm_table_are_rebuilt_to_what_is_stored(unit):
     assert np.array_equal(RECIPES["svm"].run(unit), stored)
 
 
-@pytest.mark.parametrize("unit", [(1, 3, 2, 1, 0, 0), (3, 2, 1, 0, 2, 1)])
+@pytest.mark.parametrize("unit", [(1, 3, 2, 1, 0, 0), (3, 0, 1, 1, 1, 1)])
 def test_cells_of_the_resnet_table_are_rebuilt_to_what_is_stored(unit):
-    """On another processor, float32 may round otherwise: by a few digits of 450 at most."""
+    """On another processor, float32 may round otherwise: by a few digits of 450 at most.
+
+    Not where learning rate and momentum are both large: training is chaotic there, and two
+    processors came to errors on the cell (3, 2, 1, 0, 2, 1) that differ by 12 of 450.
+    """
     stored = load_table("resnet").values[unit].numpy()
     assert np.abs(RECIPES["resnet"].run(unit) - stored).max() <= 5 / 450
 
