@@ -289,9 +289,9 @@ def _submitted(
     pool: Executor | None, f: Callable[[dict[str, Any]], Any], x: dict[str, Any]
 ) -> Future[_Outcome]:
     if pool is not None:
-        return pool.submit(_evaluate, f, x)
+        return pool.submit(_evaluate, f, dict(x))
     future: Future[_Outcome] = Future()
-    future.set_result(_evaluate(f, x))
+    future.set_result(_evaluate(f, dict(x)))
     return future
 
 

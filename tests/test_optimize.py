@@ -157,6 +157,15 @@ def test_a_callback_sees_every_evaluation_and_ends_the_search():
     assert len(seen) == 7
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_function_may_change_what_it_is_given(workers):
+    def takes(x):
+        return (x.pop("a") - 0.3) ** 2 + 0.1 * abs(x.pop("n") - 3) + (x.pop("kind") == "y")
+
+    result = quiet(takes, workers=workers)
+    assert all(trial.y == f(trial.x) for trial in result.history)
+
+
 def test_numbers_of_other_libraries_are_numbers():
     assert quiet(lambda x: np.float32(f(x)), budget=3).y < 10
     assert quiet(lambda x: np.array(f(x)), budget=3).y < 10
