@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import operator
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _FORMAT = 1
 # A point that comes back is one that was asked if no coordinate differs by more.
 _SAME = 1e-6
+# What networks are shown, which square it, is no larger.
+_LARGEST = 1e150
 
 
 class SavedOptimizerError(RuntimeError):
@@ -67,13 +70,16 @@ class AskTell:
     it; one that fails before any has succeeded is kept back until one has.
 
     Points that nobody asked for may be told at any time, such as earlier results: the network is
-    shown them as if it had asked for them itself. They count as evaluations of the budget.
+    shown them as if it had asked for them itself.
+
+    Where the budget is beyond the horizon that a network was trained for, it begins anew on the way
+    (``agents.restarts``).
 
     Args:
         space: A ``Space``; or a mapping such as ``{"lr": (1e-5, 1e-1, "log"), "layers": (1, 8),
             "opt": ["adam", "sgd"]}``; or what ConfigSpace or Optuna call one.
         budget: How many evaluations there will be. Networks are told what is left of it: early they
-            explore, in the end they refine. Asking for more is fine; then nothing is left.
+            explore, in the end they refine. Asking for more is fine.
         agent: The name of an optimiser, as for ``agents.make_agent``; ``"auto"``, for the one that
             ``agents.recommend`` names; or one itself.
         seed: Of everything random.
@@ -104,11 +110,11 @@ class AskTell:
         self.space = as_space(space)
         self.budget = positive_integer("budget", budget)
         self.agent = automatic(agent, self.space, self.budget)
-        self.seed = seed
+        self.seed = operator.index(seed)
         self.history: list[Evaluation] = []
         self._optimizer = _made(self.agent, self.space, self.budget)
         cube = Box(0.0, 1.0, (self.space.dim,))
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
             self._state = self._optimizer.init(1, cube, self.budget, generator)
         # Asked and not told; told and not shown; failed and without any value to stand for it;
@@ -124,6 +130,11 @@ class AskTell:
     def pending(self) -> list[dict[str, Any]]:
         """The points that have been asked for and not told, the oldest first."""
         return [dict(asked.values) for asked in self._pending]
+
+    @property
+    def takes_any(self) -> bool:
+        """Whether points that were not asked for may be told: networks are shown them."""
+        return hasattr(self._optimizer, "asked")
 
     @property
     def best(self) -> Evaluation:
@@ -197,7 +208,7 @@ class AskTell:
             x, self._state = self._optimizer.step(self._state, observation)
             # Each is answered by a query, though none is wanted. A network is told that none was
             # made; the library of a classical optimiser now waits for the value of this one.
-            if hasattr(self._optimizer, "asked"):
+            if self.takes_any:
                 self._correct(None)
             else:
                 self._spare.append(x)
@@ -206,8 +217,8 @@ class AskTell:
 
     def _correct(self, x: Tensor | None) -> None:
         """Makes a network believe that another query was asked than the one proposed, or none."""
-        if hasattr(self._optimizer, "asked"):
-            self._state = self._optimizer.asked(self._state, x)
+        if self.takes_any:
+            self._state = self._optimizer.asked(self._state, x)  # type: ignore[attr-defined]
 
     def _taken(self, x: Mapping[str, Any]) -> "_Asked":
         """The query that a point stands for: a pending one, which it no longer is, or a new one."""
@@ -218,22 +229,18 @@ class AskTell:
         for number, asked in enumerate(self._pending):
             if (self.space.snap(asked.query.double()) - point).abs().max() <= _SAME:
                 return self._pending.pop(number)
-        if not hasattr(self._optimizer, "asked"):
+        if not self.takes_any:
             raise ValueError(
                 f"{dict(x)!r} was not asked for, and {self.agent!r} cannot be told of such points; "
                 "tell what ask() returned, or use a network such as 'universal'"
             )
-        return self._announced(self._cast(point))
-
-    def _cast(self, point: Tensor) -> Tensor:
-        """A point in the precision of the network."""
-        return point.to(next(self._optimizer.parameters()).dtype)  # type: ignore[attr-defined]
+        return self._announced(point)
 
     @torch.no_grad()
     def _announced(self, point: Tensor) -> "_Asked":
-        """Asks, in place of whatever would have been proposed, for a point."""
+        """Asks, in place of whatever would have been proposed, for a point ``[1, d]`` (float64)."""
         self._propose()
-        self._correct(point)
+        self._correct(point.to(next(self._optimizer.parameters()).dtype))  # type: ignore[attr-defined]
         return _Asked(point, self.space.decode(point[0]))
 
     def _take_in(self, taken: "_Asked", value: float | None) -> None:
@@ -246,6 +253,7 @@ class AskTell:
             return
         shown = worst if value is None else value
         assert shown is not None
+        shown = min(max(shown, -_LARGEST), _LARGEST)
         self._untold.append(_observation(point, shown))
         self._untold += [_observation(failed, shown) for failed in self._failed]
         self._failed = []
@@ -354,7 +362,7 @@ class AskTell:
         point = torch.tensor([event["tell"]], dtype=torch.float64)
         pending = enumerate(self._pending)
         same = [n for n, asked in pending if torch.equal(asked.query.double(), point)]
-        taken = self._pending.pop(same[0]) if same else self._announced(self._cast(point))
+        taken = self._pending.pop(same[0]) if same else self._announced(point)
         self._take_in(taken, event["y"])
 
 
@@ -384,6 +392,8 @@ def _value(y: Any, failed: bool) -> float | None:
         return None
     try:
         value = float(y)
+    except OverflowError:  # an integer beyond all floats
+        return None
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"y must be a number, got {y!r}; tell(x, failed=True) where there is none"

@@ -19,6 +19,9 @@ from torch import Tensor
 WARPS = ((math.inf, 1.0), (1.0, 0.3), (0.1, 0.1), (0.01, 0.03))
 
 
+_MOST = 1e100
+
+
 class Warped(NamedTuple):
     """Values under each of W warps.
 
@@ -71,4 +74,5 @@ def _excess(y: Tensor, there: Tensor) -> Tensor:
     unit = ordered.gather(1, count // 2) - ordered[:, :1]
     # Where half of the values are the lowest, the mean tells more; where all are, nothing does.
     unit = torch.where(unit > 0, unit, excess.sum(-1, keepdim=True) / count)
-    return excess / torch.where(unit > 0, unit, 1.0)
+    # A value that stands for a penalty may exceed the others by more than can be squared.
+    return (excess / torch.where(unit > 0, unit, 1.0)).clamp_max(_MOST)

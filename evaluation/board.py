@@ -72,14 +72,16 @@ class Board:
             point = ", ".join(f"{name}={_short(value)}" for name, value in trial.x.items())
             count = f"{len(self._trials):>{len(str(self.budget))}}/{self.budget}"
             line = f"{count}  {_value(trial):>12}  {trial.seconds:7.1f} s  {point}"
-            self.console.print(line, highlight=False, soft_wrap=True)
+            self.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def __rich__(self) -> RenderableType:
         with self._lock:
             trials, running = list(self._trials), list(self._running.values())
         table = Table(box=box.SIMPLE_HEAD)
         for heading in ("", "value", "seconds", *self.names):
-            table.add_column(heading, justify="left" if heading == "" else "right", no_wrap=True)
+            table.add_column(
+                Text(heading), justify="left" if heading == "" else "right", no_wrap=True
+            )
         known = [n for n, trial in enumerate(trials) if not trial.failed]
         best = (max if self.maximised else min)(known, key=lambda n: trials[n].y, default=-1)
         first = max(0, len(trials) - _LAST)
@@ -96,8 +98,9 @@ class Board:
         bar.add_row(count, ProgressBar(self.budget, len(trials), width=40))
         return Group(table, bar)
 
-    def _point(self, x: dict[str, Any]) -> list[str]:
-        return [_short(x[name]) for name in self.names]
+    def _point(self, x: dict[str, Any]) -> list[Text]:
+        # As text, for names and choices may look like markup.
+        return [Text(_short(x[name])) for name in self.names]
 
 
 def _value(trial: Trial) -> str:

@@ -9,7 +9,7 @@ import torch
 import tyro
 from rich.console import Console
 
-from agents.choice import automatic, recommend
+from agents.choice import recommend
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import require_extra
 from evaluation import cards, listing, scoring
@@ -180,13 +180,14 @@ def minimize_command(
             journal,
             budget=positive_integer("budget", budget),
             workers=positive_integer("workers", workers),
-            agent=automatic(agent, parameters, budget, workers),
+            agent=agent,
             seed=seed,
             maximised=maximize,
             console=_console,
         )
     except KeyboardInterrupt:
-        _console.print(f"Stopped. {journal} has it all: the same command goes on.", soft_wrap=True)
+        line = f"Stopped. {journal} has it all: the same command goes on."
+        _console.print(line, markup=False, soft_wrap=True)
         raise SystemExit(130) from None
     _console.print(f"The best of {len(result.history)}: {result.y:.6g}")
     _console.print_json(data=result.x)

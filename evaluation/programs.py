@@ -15,11 +15,22 @@ from typing import Any
 from rich.console import Console
 
 from agents.asktell import AskTell, SavedOptimizerError
+from agents.choice import AUTOMATIC, automatic
 from agents.optimize import Result, run, trials_of
 from bbo_envs import Space
 from bbo_envs.checks import number_between
 from bbo_envs.errors import ObjectiveError, UnknownNameError
 from evaluation.board import Board
+
+# What every journal begins with.
+_BEGINNING = b'{"format": '
+
+
+class _WholeNames(string.Formatter):
+    """Fills in ``{opt.lr}`` by the parameter of that name."""
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
+        return kwargs[field_name], field_name
 
 
 class ProgramError(ObjectiveError):
@@ -57,7 +68,7 @@ class Program:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         named = {
-            name.partition(".")[0].partition("[")[0]
+            name
             for word in self.words
             for _, name, _, _ in string.Formatter().parse(word)
             if name is not None
@@ -78,7 +89,7 @@ class Program:
         Raises:
             ProgramError: If it fails, prints no number, or takes too long, on every attempt.
         """
-        words = [word.format(**x) for word in self.words]
+        words = [_WholeNames().vformat(word, (), x) for word in self.words]
         reason = ""
         for _ in range(self.attempts):
             try:
@@ -113,9 +124,11 @@ class Program:
                 raise ProgramError(f"{shlex.join(words)} was not started")
             process = subprocess.Popen(  # noqa: S603 (what the user has asked for)
                 words,
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 start_new_session=True,
             )
             self._running.add(process)
@@ -123,7 +136,12 @@ class Program:
             output, errors = process.communicate(timeout=self.timeout)
         except BaseException:
             _kill(process)
-            process.communicate()
+            # What has left its group may hold its output open for ever.
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=1.0)
+            for pipe in (process.stdout, process.stderr):
+                assert pipe is not None
+                pipe.close()
             raise
         finally:
             with self._lock:
@@ -155,7 +173,8 @@ def space_of_file(path: Path) -> Space:
             '{"lr": [1e-5, 0.1, "log"], "layers": [1, 8], "opt": ["adam", "sgd"]}'
         ) from error
     # What Space.to_json wrote is taken too.
-    if isinstance(found.get("parameters"), list):
+    parameters = found.get("parameters")
+    if isinstance(parameters, list) and all(isinstance(each, dict) for each in parameters):
         return Space.from_json(found)
     return Space({name: tuple(p) if _is_range(p) else p for name, p in found.items()})
 
@@ -192,7 +211,8 @@ def minimize_program(
         journal: Where it is kept: a JSON object per line.
         budget: Evaluations in all.
         workers: Programs at a time.
-        agent: The name of an optimiser.
+        agent: The name of an optimiser; or ``"auto"``: that of the journal, or else the one that is
+            recommended.
         seed: Of its randomness.
         maximised: Whether large values are good.
         console: Where to print.
@@ -201,33 +221,38 @@ def minimize_program(
         SavedOptimizerError: If the journal is damaged, or of another search. The budget may be
             another one.
     """
+    found = list(_lines(journal))
+    if agent == AUTOMATIC and found:
+        agent = str(found[0].get("agent"))
     facts = {
         "format": 1,
         "space": space.to_json(),
-        "agent": agent,
+        "agent": automatic(agent, space, budget, workers),
         "seed": seed,
         "budget": budget,
         "words": program.words,
         "maximised": maximised,
     }
-    found = list(_lines(journal))
+    if found:
+        _check_same(journal, found[0], facts)
     with _appending(journal) as note:
         if found:
             head, *events = found
-            _check_same(journal, head, facts)
             state = {**head, "budget": budget, "journal": events}
             optimizer = AskTell.from_state_dict(state, note)
             console.print(
-                f"{journal} has {len(optimizer.history)} evaluations; going on.", soft_wrap=True
+                f"{journal} has {len(optimizer.history)} evaluations; going on.",
+                markup=False,
+                soft_wrap=True,
             )
         else:
             note(facts)
-            optimizer = AskTell(space, budget, agent, seed, note)
+            optimizer = AskTell(space, budget, facts["agent"], seed, note)
 
         known = trials_of(optimizer, maximised)
         board = Board(space.names, known, budget, maximised, console)
         try:
-            with board.shown():
+            with board.shown(), _terminable():
                 return run(
                     board.followed(program),
                     optimizer,
@@ -237,7 +262,7 @@ def minimize_program(
                     progress=False,
                     maximised=maximised,
                 )
-        except BaseException:  # such as Ctrl-C, which the programs do not get
+        except BaseException:  # such as Ctrl-C and SIGTERM, which the programs do not get
             program.stop()
             raise
 
@@ -252,14 +277,13 @@ def _check_same(journal: Path, theirs: dict[str, Any], mine: dict[str, Any]) -> 
 
 
 def _lines(journal: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a journal; what a kill has cut off is dropped from the file."""
+    """The whole lines of a journal, without what a kill has cut off."""
     if not journal.exists():
         return
     data = journal.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
-    if whole != data:
-        with journal.open("r+b") as file:
-            file.truncate(len(whole))
+    if not whole and not data.startswith(_BEGINNING[: len(data)]):
+        raise SavedOptimizerError(f"{journal} is no journal of a search; name another file")
     for number, line in enumerate(whole.decode(errors="replace").splitlines(), 1):
         try:
             event = json.loads(line)
@@ -276,6 +300,10 @@ def _lines(journal: Path) -> Iterator[dict[str, Any]]:
 def _appending(journal: Path) -> Iterator[Any]:
     """Gives what to call with each event: it is on the disk when the call returns."""
     journal.parent.mkdir(parents=True, exist_ok=True)
+    if journal.exists():
+        # A kill may have cut off the last line; there is nothing but a journal by now.
+        with journal.open("r+b") as cut:
+            cut.truncate(cut.read().rfind(b"\n") + 1)
     with journal.open("a") as file:
 
         def note(event: dict[str, Any]) -> None:
@@ -284,6 +312,23 @@ def _appending(journal: Path) -> Iterator[Any]:
             os.fsync(file.fileno())
 
         yield note
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """While it lasts, SIGTERM ends this process by an exception, so that programs end with it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _kill(process: "subprocess.Popen[str]") -> None:

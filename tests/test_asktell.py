@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import ConfigSpace
 import numpy as np
@@ -89,6 +90,33 @@ def test_any_scale_of_the_values_leads_to_the_same_points(name):
 def test_points_are_points_whatever_the_values(name, f):
     for x in played(AskTell(CUBE, 12, name), f, 15):
         assert all(0.0 <= value <= 1.0 for value in x.values())
+
+
+@pytest.mark.parametrize("name", ["universal", "lstm-oi", "dnc-oi", "posterior-guided"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.5, 0.3, sys.float_info.max],
+        [1.7e308, -1.7e308, 0.0],
+        [5.0, 5.0 + 1e-12, 1e300, 7.0],
+        [0.0, 1e-310, 1.0],
+        [0.0, 5e-324, 5e-324, 1e300],
+    ],
+)
+def test_values_of_any_size_are_recorded_and_the_search_goes_on(values, name):
+    optimizer = AskTell(CUBE, 12, name)
+    for y in [*values, 0.1, 0.2]:
+        optimizer.tell(optimizer.ask(), y)
+    assert [e.y for e in optimizer.history] == [*values, 0.1, 0.2]
+    assert all(0.0 <= value <= 1.0 for x in optimizer.ask(3) for value in x.values())
+
+
+def test_seeds_and_values_of_other_kinds_of_integers():
+    optimizer = AskTell(CUBE, 12, seed=np.int64(3))
+    assert optimizer.ask() == AskTell(CUBE, 12, seed=3).ask()
+    optimizer.tell(optimizer.pending[0], 10**400)
+    assert optimizer.history[0].failed
+    json.dumps(optimizer.state_dict())
 
 
 @pytest.mark.parametrize("name", ["universal", "lstm-oi", "posterior-guided"])
@@ -202,6 +230,18 @@ def test_warm_starts_are_what_a_network_sees_of_its_own_queries():
     for x in asked:
         other.tell(x, bowl(x))
     assert other.ask() == own.ask()
+
+
+def test_points_are_recorded_as_they_were_told(tmp_path):
+    """Not in the precision of the network."""
+    x = {"n": 123456789, "x": 0.3, "y": 1e-7}
+    optimizer = AskTell({"n": (0, 10**9), "x": (0.0, 1.0), "y": (1e-9, 1.0, "log")}, 10)
+    optimizer.tell(x, 1.0)
+    optimizer.save(tmp_path / "saved.json")
+    for each in (optimizer, AskTell.load(tmp_path / "saved.json")):
+        assert each.best.x["n"] == x["n"]
+        assert each.best.x == pytest.approx(x, rel=1e-12)
+    assert AskTell.load(tmp_path / "saved.json").ask() == optimizer.ask()
 
 
 def test_points_told_twice_count_twice():

@@ -159,3 +159,33 @@ def test_several_objectives_are_refused():
     study = optuna.create_study(sampler=BBOSampler(space=SPACE), directions=["minimize"] * 2)
     with pytest.raises(ValueError, match="one objective, got 2"):
         study.optimize(lambda trial: (objective(trial), 0.0), n_trials=1)
+
+
+@pytest.mark.parametrize("agent", ["tpe", "cmaes", "random"])
+def test_classical_optimisers_are_told_of_what_they_have_asked_for(agent):
+    """The first trial, which shows what the parameters are, is none of theirs."""
+    study = optuna.create_study(sampler=BBOSampler(8, agent))
+    study.enqueue_trial({"x": 0.5, "y": 0.5})
+    study.optimize(lambda t: t.suggest_float("x", 0, 1) + t.suggest_float("y", 0, 1), n_trials=8)
+    assert len(study.trials) == 8
+    assert len(study.sampler._optimizer.history) < 8
+
+
+def test_values_are_told_at_the_points_where_they_were_found():
+    """Not at those proposed, where a trial has suggested from another range."""
+    sampler = BBOSampler(8, space={"x": optuna.distributions.FloatDistribution(0.0, 1.0)})
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(lambda trial: trial.suggest_float("x", 0.0, 0.5), n_trials=8)
+    told = {e.x["x"]: e.y for e in sampler._optimizer.history if not e.failed}
+    assert all(y == pytest.approx(x) for x, y in told.items())
+    assert len(told) >= 7
+    assert len(sampler._optimizer.pending) <= 1
+
+
+def test_a_sampler_begins_anew_in_another_study():
+    sampler = BBOSampler(8, space={"x": optuna.distributions.FloatDistribution(0.0, 1.0)})
+    for _ in range(2):
+        study = optuna.create_study(sampler=sampler)
+        study.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=4)
+        assert len(sampler._optimizer.history) == 3  # the last is told before the next one
+        assert len(sampler._optimizer.pending) == 1

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from consoles import printed
 
-from agents import AskTell, SavedOptimizerError
+from agents import AskTell, SavedOptimizerError, recommend
 from bbo_envs import Space, UnknownNameError
 from evaluation.cli import main
 from evaluation.programs import Program, ProgramError, minimize_program, space_of_file
@@ -84,8 +84,11 @@ def test_a_search_that_is_killed_goes_on_and_repeats_only_what_was_out(tmp_path,
     assert 8 <= len(started) <= 8 + out <= 8 + workers
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_search_that_is_interrupted_ends_its_programs_and_goes_on(tmp_path, workers):
+@pytest.mark.parametrize(
+    ("workers", "number", "status"),
+    [(1, signal.SIGINT, 130), (2, signal.SIGINT, 130), (2, signal.SIGTERM, 143)],
+)
+def test_a_search_that_is_stopped_ends_its_programs_and_goes_on(tmp_path, workers, number, status):
     (tmp_path / "program.py").write_text(PROGRAM)
     (tmp_path / "space.json").write_text('{"a": [0.0, 1.0], "n": [1, 8]}')
     runs, journal = tmp_path / "runs.txt", tmp_path / "journal.jsonl"
@@ -98,10 +101,10 @@ def test_a_search_that_is_interrupted_ends_its_programs_and_goes_on(tmp_path, wo
     while not (runs.exists() and len(runs.read_text().splitlines()) == workers):
         time.sleep(0.02)
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     shown, _ = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "the same command goes on" in shown
+    assert process.returncode == status
+    assert ("the same command goes on" in shown) == (number == signal.SIGINT)
     running = psutil.process_iter(["cmdline"])
     assert not any(str(runs) in (each.info["cmdline"] or []) for each in running)
     assert '"tell"' not in journal.read_text()
@@ -154,6 +157,33 @@ def test_journals_of_other_searches_and_damaged_ones_are_refused(program, tmp_pa
         search(program, journal)
 
 
+@pytest.mark.parametrize("text", ['{"x": [0.0, 1.0]}', "one\ntwo", '{"format": 1}\n{"rest'])
+def test_files_that_are_no_journals_stay_as_they_are(text, program, tmp_path):
+    journal = tmp_path / "notes.txt"
+    journal.write_text(text)
+    with pytest.raises(SavedOptimizerError):
+        search(program, journal)
+    assert journal.read_text() == text
+
+
+@pytest.mark.parametrize("text", ["", '{"for', '{"format": 1, "spa'])
+def test_a_journal_that_was_cut_off_at_once_begins_anew(text, program, tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text(text)
+    assert len(search(program, journal).history) == 6
+    assert len(search(program, journal).history) == 6
+
+
+def test_the_automatic_agent_is_that_of_the_journal(program, tmp_path):
+    """Whatever would be recommended for another budget."""
+    journal = tmp_path / "journal.jsonl"
+    search(program, journal, agent="auto", budget=3)
+    chosen = json.loads(journal.read_text().splitlines()[0])["agent"]
+    assert chosen == recommend(SPACE, 3).agent
+    journal.write_text(journal.read_text().replace(f'"{chosen}"', '"lstm-oi"'))
+    assert len(search(program, journal, agent="auto", budget=6).history) == 6
+
+
 def test_maximising(program, tmp_path):
     result = search(program, tmp_path / "journal.jsonl", maximised=True)
     assert result.y == max(trial.y for trial in result.history) == value(result.x)
@@ -187,6 +217,34 @@ def test_what_a_program_has_started_ends_with_it(tmp_path):
     assert time.monotonic() - started < 20
     child = int((tmp_path / "child").read_text())
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_time_out_does_not_wait_for_a_daemon(tmp_path):
+    script = tmp_path / "program.sh"
+    script.write_text("setsid sleep 31 &\nsleep 31\n")
+    started = time.monotonic()
+    with pytest.raises(ProgramError, match="it took longer than 0.5 seconds"):
+        Program(f"sh {script} {{a}} {{n}}", SPACE, timeout=0.5)({"a": 0.5, "n": 3})
+    assert time.monotonic() - started < 15
+
+
+def test_bytes_of_no_encoding_and_input_that_is_wanted_do_no_harm(tmp_path):
+    script = tmp_path / "program.sh"
+    script.write_text("read word\nprintf '\\377\\n' >&2\nprintf '\\377\\n'\necho 1.5\n")
+    assert Program(f"sh {script} {{a}} {{n}}", SPACE)({"a": 0.5, "n": 3}) == 1.5
+
+
+def test_parameters_of_any_name_and_choices_like_markup(tmp_path, capsys):
+    space, journal = tmp_path / "space.json", tmp_path / "journal.jsonl"
+    space.write_text('{"opt.lr": [0.1, 0.9], "0": ["[relu]", "[/tanh]"], "parameters": [1, 8]}')
+    words = ["--space", str(space), "--journal", str(journal), "--budget", "4"]
+    command = f"{sys.executable} -c 'print({{opt.lr:.6f}} + {{parameters}})' {{0}}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evaluation.cli._console", console := printed())
+        main(["minimize", "--command", command, *words])
+    assert "0=[relu]" in console.file.getvalue()
+    assert len(journal.read_text().splitlines()) == 9
+    assert capsys.readouterr().err == ""
 
 
 def test_a_program_that_is_not_there_is_named():

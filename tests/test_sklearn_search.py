@@ -81,3 +81,10 @@ def test_fits_that_fail_are_failures():
 def test_mistakes_are_named(change):
     with pytest.raises(ValueError, match=f"{next(iter(change))} must be"):
         BBOSearchCV(SVC(), SPACE, **change).fit(X, Y)
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_of_several_metrics_one_is_named_before_anything_is_fitted(refit):
+    search = BBOSearchCV(None, {"C": (0.1, 1.0)}, scoring=["accuracy", "f1"], refit=refit)
+    with pytest.raises(ValueError, match="refit must name the one to be maximised"):
+        search._run_search(None)

@@ -94,8 +94,8 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
         if not search_space:
             return {}
         with self._lock:
-            if search_space != self._search_space:
-                self._forget(search_space)
+            if (study.study_name, search_space) != (self._study, self._search_space):
+                self._forget(search_space, study.study_name)
             assert self._optimizer is not None  # since there is a search space
             self._catch_up(study)
             values = self._optimizer.ask()
@@ -145,9 +145,9 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
         self._lock = threading.Lock()
         self._forget({})
 
-    def _forget(self, search_space: dict[str, BaseDistribution]) -> None:
-        """Begins anew, on another search space."""
-        self._search_space = search_space
+    def _forget(self, search_space: dict[str, BaseDistribution], study: str = "") -> None:
+        """Begins anew, on another search space or in another study."""
+        self._search_space, self._study = search_space, study
         self._told: set[int] = set()
         self._asked: dict[int, dict[str, Any]] = {}
         self._warned: set[str] = set()
@@ -164,9 +164,13 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
             if trial.number in self._told:
                 continue
             self._told.add(trial.number)
-            values = self._asked.pop(trial.number, None) or {
-                name: trial.params.get(name) for name in space.names
-            }
+            asked = self._asked.pop(trial.number, None)
+            values = {name: trial.params.get(name) for name in space.names}
+            if asked is not None and asked != values:
+                # The trial has suggested it from another range, and Optuna has drawn one there.
+                self._optimizer.tell(asked, failed=True)
+            if asked != values and not self._optimizer.takes_any:
+                continue
             try:
                 space.encode(values)
             except ValueError:  # it has not all the parameters, or others' ranges

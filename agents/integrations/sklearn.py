@@ -1,7 +1,7 @@
 """Trained networks in place of scikit-learn's ``GridSearchCV`` and ``RandomizedSearchCV``."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,6 +96,8 @@ class BBOSearchCV(BaseSearchCV):  # type: ignore[misc]  # of no type here
         seed = int(check_random_state(self.random_state).randint(AGENT_SEED))
         left = positive_integer("n_iter", self.n_iter)
         positive_integer("n_points", self.n_points)
+        if isinstance(self.scoring, list | tuple | set | dict):
+            self._check_refit(self.scoring)
         optimizer = AskTell(self.param_space, left, self.agent, seed)
         known = False
         while left:
@@ -118,11 +120,13 @@ class BBOSearchCV(BaseSearchCV):  # type: ignore[misc]  # of no type here
         """The column of what is to be maximised."""
         if "mean_test_score" in results:
             return "mean_test_score"
-        column = f"mean_test_{self.refit}"
-        if column not in results:
-            known = [n.removeprefix("mean_test_") for n in results if n.startswith("mean_test_")]
+        known = [n.removeprefix("mean_test_") for n in results if n.startswith("mean_test_")]
+        self._check_refit(known)
+        return f"mean_test_{self.refit}"
+
+    def _check_refit(self, metrics: Collection[str]) -> None:
+        if self.refit not in metrics:
             raise ValueError(
                 f"with several metrics, refit must name the one to be maximised, one of "
-                f"{', '.join(known)}; got {self.refit!r}"
+                f"{', '.join(metrics)}; got {self.refit!r}"
             )
-        return column
