@@ -64,7 +64,8 @@ class AskTell:
     It shows a network what the network saw in training: an ``ask`` with nothing told since the last
     one stands for another worker that is free (o = 0), every ``tell`` is shown before the next
     query. Told in the order asked, its queries are those of ``training.rollout.unroll`` to the bit.
-    Values may have any scale: y and a * y + b with a > 0 lead to the same queries.
+    Values may have any scale: y and a * y + b with a > 0 lead to the same queries, as long as they
+    can be squared.
 
     A failed evaluation is shown as the worst value until then, so that the search keeps away from
     it; one that fails before any has succeeded is kept back until one has.
@@ -168,6 +169,16 @@ class AskTell:
             return self._ask()
         return [self._ask() for _ in range(positive_integer("n", n))]
 
+    def expect(self, x: Mapping[str, Any]) -> None:
+        """Adds a point to those that are out: somebody else evaluates it, and its value follows.
+
+        Raises:
+            ValueError: If the point is not of the space, or the agent cannot be told of such.
+        """
+        asked = self._other(x)
+        self._note({"ask": asked.query[0].tolist()})
+        self._pending.append(asked)
+
     def tell(self, x: Mapping[str, Any], y: float | None = None, *, failed: bool = False) -> None:
         """Takes in what an evaluation came to; in any order, asked for or not.
 
@@ -225,10 +236,20 @@ class AskTell:
         for number, asked in enumerate(self._pending):
             if _equal(x, asked.values):
                 return self._pending.pop(number)
-        point = torch.from_numpy(self.space.encode(x)).unsqueeze(0)
+        point = self._located(x)
         for number, asked in enumerate(self._pending):
             if (self.space.snap(asked.query.double()) - point).abs().max() <= _SAME:
                 return self._pending.pop(number)
+        return self._other(x)
+
+    def _located(self, x: Mapping[str, Any]) -> Tensor:
+        if not isinstance(x, Mapping):
+            raise ValueError(f"a point must be a mapping from names to values, got {x!r}")
+        return torch.from_numpy(self.space.encode(x)).unsqueeze(0)
+
+    def _other(self, x: Mapping[str, Any]) -> "_Asked":
+        """A point that was not asked for, which the network is made to believe it has asked for."""
+        point = self._located(x)
         if not self.takes_any:
             raise ValueError(
                 f"{dict(x)!r} was not asked for, and {self.agent!r} cannot be told of such points; "
@@ -240,7 +261,9 @@ class AskTell:
     def _announced(self, point: Tensor) -> "_Asked":
         """Asks, in place of whatever would have been proposed, for a point ``[1, d]`` (float64)."""
         self._propose()
-        self._correct(point.to(next(self._optimizer.parameters()).dtype))  # type: ignore[attr-defined]
+        network: Any = self._optimizer
+        announce = getattr(network, "announced", network.asked)
+        self._state = announce(self._state, point.to(next(network.parameters()).dtype))
         return _Asked(point, self.space.decode(point[0]))
 
     def _take_in(self, taken: "_Asked", value: float | None) -> None:
@@ -305,7 +328,7 @@ class AskTell:
             for event in state["journal"]:
                 optimizer._replay(event)
             optimizer._journal = journal
-        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, SavedOptimizerError):
                 raise
             raise SavedOptimizerError(
@@ -356,6 +379,8 @@ class AskTell:
             found = self._propose()
             asked = torch.tensor([event["ask"]], dtype=found.dtype)
             if not torch.equal(found, asked):
+                if not self.takes_any:
+                    raise ValueError(f"{self.agent!r} does not ask again what it has asked")
                 self._correct(asked)
             self._pending.append(_Asked(asked, self.space.decode(asked[0])))
             return

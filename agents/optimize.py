@@ -1,6 +1,8 @@
 """Minimise a function: the loop around ``AskTell`` that most users want."""
 
 import math
+import multiprocessing
+import pickle
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,9 +35,17 @@ if TYPE_CHECKING:
 
     from agents.spaces import Spacelike
 
-_POOLS: dict[str, type[ThreadPoolExecutor] | type[ProcessPoolExecutor]] = {
+
+def _processes(workers: int) -> ProcessPoolExecutor:
+    # A process that is forked off one in which PyTorch has run threads hangs in its next one.
+    known = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in known else "spawn")
+    return ProcessPoolExecutor(workers, mp_context=context)
+
+
+_POOLS: dict[str, Callable[[int], Executor]] = {
     "threads": ThreadPoolExecutor,
-    "processes": ProcessPoolExecutor,
+    "processes": _processes,
 }
 
 
@@ -124,7 +134,8 @@ def minimize(
     An evaluation has failed where the function returns NaN, something infinite or None, or raises,
     or where its process dies (and with it, in a pool of processes, all that are out): the search
     goes on and keeps away from there, with a warning if it raised. Only an exception of the very
-    first evaluation that comes back is raised, since it is likely a mistake.
+    first evaluation that comes back is raised, since it is likely a mistake. Where an executor of
+    one's own breaks down, what has been found by then is returned.
 
     Args:
         f: Takes a dict of values by name, and returns a number.
@@ -135,9 +146,10 @@ def minimize(
         agent: The name of an optimiser, as for ``agents.make_agent``; ``"auto"``, for the one that
             ``agents.recommend`` names; or one itself.
         executor: What evaluates if there are several workers: threads; processes, for which ``f``
-            must be a function of a module; or any ``concurrent.futures.Executor``, such as Dask's
-            or ``agents.integrations.ray.RayExecutor``, which is used even if there is one worker,
-            and is not shut down.
+            must be a function of a module, and a script needs ``if __name__ == "__main__":``; or
+            any ``concurrent.futures.Executor``, such as Dask's or
+            ``agents.integrations.ray.RayExecutor``, which is used even if there is one worker, and
+            is not shut down.
         callback: Called after each evaluation; the search ends where it returns True.
         progress: Show a bar with the best value so far, on standard error.
 
@@ -196,6 +208,17 @@ def _evaluate(f: Callable[[dict[str, Any]], Any], x: dict[str, Any]) -> _Outcome
     return _Outcome(y, time.perf_counter() - started, error)
 
 
+def _evaluate_apart(f: Callable[[dict[str, Any]], Any], x: dict[str, Any]) -> _Outcome:
+    """In another process: what is raised must come back in one piece, or the process is lost."""
+    outcome = _evaluate(f, x)
+    try:
+        pickle.loads(pickle.dumps(outcome.error))  # noqa: S301 (it has just been made here)
+    except Exception:
+        said = RuntimeError(f"{type(outcome.error).__name__}: {outcome.error}")
+        return outcome._replace(error=said)
+    return outcome
+
+
 def run(
     f: Callable[[dict[str, Any]], float],
     optimizer: AskTell,
@@ -205,6 +228,7 @@ def run(
     progress: bool,
     *,
     maximised: bool,
+    first_raises: bool = True,
 ) -> Result:
     """Keeps as many points out as there are workers until the budget is used.
 
@@ -226,14 +250,18 @@ def run(
                     future = _submitted(pool, f, x)
                 except BrokenExecutor:  # one of its processes has died
                     if isinstance(executor, Executor):
-                        raise
+                        if all(trial.failed for trial in history):
+                            raise
+                        warnings.warn(f"{executor!r} is broken; the search has ended", stacklevel=2)
+                        stop = True
+                        break
                     pool = stack.enter_context(_pool(executor, workers))
                     future = _submitted(pool, f, x)
                 out[future] = x
             done, _ = wait(out, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=list(out).index):
                 x = out.pop(future)
-                trial = _trial(x, _outcome(future), first=not history)
+                trial = _trial(x, _outcome(future), raises=first_raises and not history)
                 history.append(trial)
                 optimizer.tell(x, sign * trial.y, failed=trial.failed)
                 if callback is not None and callback(trial):
@@ -258,14 +286,15 @@ def trials_of(optimizer: AskTell, maximised: bool) -> list[Trial]:
     return [Trial(e.x, sign * e.y, e.failed, math.nan, "") for e in optimizer.history]
 
 
-def _trial(x: dict[str, Any], outcome: _Outcome, *, first: bool) -> Trial:
+def _trial(x: dict[str, Any], outcome: _Outcome, *, raises: bool) -> Trial:
     error = ""
     if outcome.error is not None:
-        if first:
+        if raises:
             raise outcome.error
         error = f"{type(outcome.error).__name__}: {outcome.error}"
         warnings.warn(f"the evaluation of {x} failed ({error})", stacklevel=3)
-    return Trial(x, outcome.y, not math.isfinite(outcome.y), outcome.seconds, error)
+    failed = not math.isfinite(outcome.y)
+    return Trial(x, math.nan if failed else outcome.y, failed, outcome.seconds, error)
 
 
 @contextmanager
@@ -289,7 +318,8 @@ def _submitted(
     pool: Executor | None, f: Callable[[dict[str, Any]], Any], x: dict[str, Any]
 ) -> Future[_Outcome]:
     if pool is not None:
-        return pool.submit(_evaluate, f, dict(x))
+        apart = not isinstance(pool, ThreadPoolExecutor)
+        return pool.submit(_evaluate_apart if apart else _evaluate, f, dict(x))
     future: Future[_Outcome] = Future()
     future.set_result(_evaluate(f, dict(x)))
     return future

@@ -194,7 +194,7 @@ def _grow(
     grown = torch.cat([torch.cat([inverse, column], -1), row], -2)
     # No row is longer than the inverse root of the smallest eigenvalue, which is the noise at
     # least. Where one is, errors have grown with the rows, and would soon grow without bound.
-    spoilt = row.squeeze(2).norm(dim=-1) > _LONGEST_ROW / noise.sqrt()
+    spoilt = ~(row.squeeze(2).norm(dim=-1) <= _LONGEST_ROW / noise.sqrt())
     if bool(spoilt.any()):
         points, there = torch.cat([x, point], 1), torch.cat([seen, new], 1)
         grown[spoilt] = _inverse_factors(kinds, points, there, spoilt).to(grown)

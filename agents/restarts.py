@@ -94,16 +94,15 @@ class Restarting:
         )
 
     def asked(self, state: RestartingState, x: Tensor | None) -> RestartingState:
-        """The state where another query ``[B, d]`` was made than the one proposed, or none.
-
-        It does not count: runs are as long as the network's own queries are many.
-        """
-        return state._replace(
-            network=self.network.asked(state.network, x),
-            made=state.made - 1,
-            since=state.since - 1,
-            pending=instead(state.pending, x),
+        """The state where another query ``[B, d]`` was made than the one proposed, or none."""
+        state = state._replace(
+            network=self.network.asked(state.network, x), pending=instead(state.pending, x)
         )
+        return state if x is not None else _uncounted(state)
+
+    def announced(self, state: RestartingState, x: Tensor) -> RestartingState:
+        """The state where somebody else has made a query ``[B, d]``: runs are no shorter for it."""
+        return _uncounted(self.asked(state, x))
 
     def parameters(self) -> Any:
         """Those of the network."""
@@ -125,6 +124,10 @@ class Restarting:
             _, network = self.network.step(network, nothing)
             network = self.network.asked(network, x)
         return state._replace(network=network, told=told, since=0), nothing
+
+
+def _uncounted(state: RestartingState) -> RestartingState:
+    return state._replace(made=state.made - 1, since=state.since - 1)
 
 
 def _out(pending: Pending) -> tuple[Tensor, ...]:

@@ -162,7 +162,8 @@ def minimize_command(
     Args:
         space: A JSON file: {"lr": [1e-5, 0.1, "log"], "layers": [1, 8], "opt": ["adam", "sgd"]}.
             Two integers make an integer, other numbers a float, any other list has choices.
-        command: Such as "python train.py --lr {lr} --layers {layers} --opt {opt}".
+        command: Such as "python train.py --lr {lr} --layers {layers} --opt {opt}"; other braces are
+            doubled.
         budget: How many evaluations there will be.
         workers: How many programs run at a time.
         timeout: Seconds after which an attempt is given up.

@@ -64,8 +64,10 @@ def by_cma() -> None:
     strategy, made = cma.CMAEvolutionStrategy([0.5] * DIM, 0.25, options), 0
     while made < EVALUATIONS:
         xs = strategy.ask()
-        strategy.tell(xs, [bowl(x) for x in xs])
-        made += len(xs)
+        values = [bowl(x) for x in xs[: EVALUATIONS - made]]
+        made += len(values)
+        if len(values) == len(xs):
+            strategy.tell(xs, values)
 
 
 def by_botorch() -> None:

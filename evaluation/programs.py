@@ -10,7 +10,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import IO, Any
 
 from rich.console import Console
 
@@ -24,6 +25,14 @@ from evaluation.board import Board
 
 # What every journal begins with.
 _BEGINNING = b'{"format": '
+
+
+# Files are locked on Unix only.
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
 
 
 class _WholeNames(string.Formatter):
@@ -41,7 +50,8 @@ class Program:
     """A command as a function of its parameters.
 
     The command is split into words as a shell would, and ``{name}`` is replaced within words: no
-    shell sees the values. The last line that the program prints is the value.
+    shell sees the values. Braces of other meanings are doubled: ``{{`` and ``}}``. The last line
+    that the program prints is the value.
 
     Args:
         command: Such as ``python train.py --lr {lr} --layers {layers}``.
@@ -118,7 +128,7 @@ class Program:
                 _kill(process)
 
     def _run(self, words: list[str]) -> tuple[int, str, str]:
-        """Status and output of a program; what it has started itself ends with it."""
+        """Status and output of a program; where it is given up, what it has started ends too."""
         with self._lock:
             if self._stopped.is_set():
                 raise ProgramError(f"{shlex.join(words)} was not started")
@@ -261,6 +271,8 @@ def minimize_program(
                     board.ended,
                     progress=False,
                     maximised=maximised,
+                    # Or else a search whose first program fails could never go on.
+                    first_raises=False,
                 )
         except BaseException:  # such as Ctrl-C and SIGTERM, which the programs do not get
             program.stop()
@@ -300,11 +312,10 @@ def _lines(journal: Path) -> Iterator[dict[str, Any]]:
 def _appending(journal: Path) -> Iterator[Any]:
     """Gives what to call with each event: it is on the disk when the call returns."""
     journal.parent.mkdir(parents=True, exist_ok=True)
-    if journal.exists():
-        # A kill may have cut off the last line; there is nothing but a journal by now.
-        with journal.open("r+b") as cut:
-            cut.truncate(cut.read().rfind(b"\n") + 1)
     with journal.open("a") as file:
+        _lock(journal, file)
+        # A kill may have cut off the last line; there is nothing but a journal by now.
+        file.truncate(journal.read_bytes().rfind(b"\n") + 1)
 
         def note(event: dict[str, Any]) -> None:
             file.write(json.dumps(event) + "\n")
@@ -314,9 +325,21 @@ def _appending(journal: Path) -> Iterator[Any]:
         yield note
 
 
+def _lock(journal: Path, file: IO[str]) -> None:
+    """Keeps the journal for this process, where files can be locked."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise SavedOptimizerError(
+            f"another process is writing {journal}; wait for it, or name another journal"
+        ) from error
+
+
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """While it lasts, SIGTERM ends this process by an exception, so that programs end with it."""
+    """While it lasts, SIGTERM and SIGHUP are exceptions, so that programs end with this process."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
         return
@@ -324,11 +347,13 @@ def _terminable() -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, end) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _kill(process: "subprocess.Popen[str]") -> None:

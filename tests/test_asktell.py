@@ -244,6 +244,20 @@ def test_points_are_recorded_as_they_were_told(tmp_path):
     assert AskTell.load(tmp_path / "saved.json").ask() == optimizer.ask()
 
 
+def test_points_that_others_evaluate_are_out_until_they_are_told():
+    optimizer = AskTell(CUBE, 12)
+    optimizer.expect({"a": 0.25, "b": 0.75})
+    assert optimizer.pending == [{"a": 0.25, "b": 0.75}]
+    x = optimizer.ask()
+    again = AskTell.from_state_dict(optimizer.state_dict())
+    for each in (optimizer, again):
+        each.tell({"a": 0.25, "b": 0.75}, 1.0)
+        assert each.pending == [x]
+    assert again.ask() == optimizer.ask()
+    with pytest.raises(ValueError, match="cannot be told of such points"):
+        AskTell(CUBE, 12, "tpe").expect({"a": 0.25, "b": 0.75})
+
+
 def test_points_told_twice_count_twice():
     optimizer = AskTell(CUBE, 12)
     x = optimizer.ask()

@@ -2,12 +2,14 @@
 
 import concurrent.futures
 import math
+import multiprocessing
 import os
 import threading
 import time
 
 import numpy as np
 import pytest
+import torch
 from dask.distributed import Client
 from PIL import Image
 
@@ -89,6 +91,50 @@ def dies(x):
     if x["n"] == 5:
         os._exit(1)
     return f(x)
+
+
+def multiplies(x):
+    matrix = torch.rand(600, 600)
+    return f(x) + 0.0 * float((matrix @ matrix).sum())
+
+
+def test_processes_may_use_pytorch():
+    """One that is forked off a process in which PyTorch has run threads would hang."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        multiplies({"a": 0.5, "n": 3, "kind": "x"})
+        assert len(quiet(multiplies, workers=2, executor="processes", budget=4).history) == 4
+    finally:
+        torch.set_num_threads(threads)
+
+
+class TwoArgumentsError(Exception):
+    def __init__(self, a, b):
+        super().__init__("boom")
+
+
+def raises_oddly(x):
+    if x["n"] == 5:
+        raise TwoArgumentsError(1, 2)
+    return f(x)
+
+
+def test_an_exception_that_cannot_be_sent_is_told_in_words():
+    with pytest.warns(UserWarning, match="RuntimeError: TwoArgumentsError: boom"):
+        result = quiet(raises_oddly, workers=2, executor="processes", budget=24, agent="sobol")
+    assert all(trial.failed == (trial.x["n"] == 5) for trial in result.history)
+
+
+def test_where_ones_own_executor_breaks_what_was_found_is_returned():
+    context = multiprocessing.get_context("forkserver")
+    with (
+        concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool,
+        pytest.warns(UserWarning, match="is broken; the search has ended"),
+    ):
+        result = quiet(dies, workers=2, executor=pool, budget=60, agent="sobol")
+    assert 1 < len(result.history) < 60
+    assert result.y == min(trial.y for trial in result.history if not trial.failed)
 
 
 def test_a_process_that_dies_takes_no_search_with_it():

@@ -189,3 +189,31 @@ def test_a_sampler_begins_anew_in_another_study():
         study.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=4)
         assert len(sampler._optimizer.history) == 3  # the last is told before the next one
         assert len(sampler._optimizer.pending) == 1
+
+
+def test_samplers_that_share_a_study_propose_different_points():
+    """As two processes do, which see each other's running trials in the storage."""
+    storage = optuna.storages.InMemoryStorage()
+    space = {"x": optuna.distributions.FloatDistribution(0.0, 1.0)}
+    optuna.create_study(storage=storage, study_name="shared")
+    samplers = [BBOSampler(20, space=space) for _ in range(2)]
+    studies = [optuna.load_study(study_name="shared", storage=storage, sampler=s) for s in samplers]
+    for _ in range(5):
+        trials = [study.ask(space) for study in studies]
+        assert trials[0].params["x"] in [x["x"] for x in samplers[1]._optimizer.pending]
+        for study, trial in zip(studies, trials, strict=True):
+            study.tell(trial, abs(trial.params["x"] - 0.3))
+    assert len({trial.params["x"] for trial in studies[0].trials}) == 10
+    assert len(samplers[1]._optimizer.history) == 8
+
+
+def test_what_no_space_has_is_drawn_at_random():
+    def objective(trial):
+        many = trial.suggest_int("many", 0, 10**6, step=10)
+        trial.suggest_categorical("equal", [1, True, 0])
+        return trial.suggest_float("x", 0, 1) + 1e-6 * many
+
+    study = optuna.create_study(sampler=BBOSampler(6))
+    with pytest.warns(UserWarning, match="'many' is drawn at random"):
+        study.optimize(objective, n_trials=6)
+    assert study.sampler._optimizer.space.names == ("x",)

@@ -1,5 +1,6 @@
 """``bbo minimize``: programs, their failures, and journals of searches that were killed."""
 
+import fcntl
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 from consoles import printed
 
 from agents import AskTell, SavedOptimizerError, recommend
-from bbo_envs import Space, UnknownNameError
+from bbo_envs import ObjectiveError, Space, UnknownNameError
 from evaluation.cli import main
 from evaluation.programs import Program, ProgramError, minimize_program, space_of_file
 
@@ -115,6 +116,34 @@ def test_a_search_that_is_stopped_ends_its_programs_and_goes_on(tmp_path, worker
     )
     assert "The best of 3" in done.stdout
     assert len(set(runs.read_text().splitlines())) == 3
+
+
+@pytest.mark.filterwarnings("ignore:the evaluation of")
+def test_a_search_whose_first_program_fails_goes_on(program, tmp_path):
+    failing = f"{sys.executable} -c 'import sys; n = {{n}}; print({{a}} if n != 1 else 1 / 0)'"
+    with pytest.warns(UserWarning, match="failed"):
+        result = search(failing, tmp_path / "journal.jsonl", agent="sobol", budget=24, seed=1)
+    assert {trial.x["n"] == 1 for trial in result.history if trial.failed} == {True}
+    never = f"{sys.executable} -c '{{a}} / ({{n}} - {{n}})'"
+    for reason in ("ZeroDivisionError", "the last returned nan"):  # a journal holds no reasons
+        with pytest.raises(ObjectiveError, match=f"none of the 3 .*{reason}"):
+            search(never, tmp_path / "never.jsonl", budget=3)
+    assert (tmp_path / "never.jsonl").read_text().count('"tell"') == 3
+
+
+def test_one_search_at_a_time_writes_a_journal(program, tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    search(program, journal)
+    with journal.open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(SavedOptimizerError, match="another process is writing"):
+            search(program, journal, budget=9)
+    assert len(search(program, journal, budget=9).history) == 9
+
+
+def test_doubled_braces_are_braces(tmp_path):
+    command = f"""{sys.executable} -c 'print({{{{"a": {{a}}}}}}["a"] + {{n}})'"""
+    assert Program(command, SPACE)({"a": 0.5, "n": 3}) == 3.5
 
 
 def test_a_budget_may_grow(program, tmp_path):
@@ -300,6 +329,7 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     assert "cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:the evaluation of")
 @pytest.mark.parametrize(
     ("command", "seed", "message"),
     [("false {a} {n}", 0, "it ended with status 1"), ("true {a} {n}", 5, "seed=0, not 5")],
@@ -308,7 +338,7 @@ def test_searches_that_cannot_begin_say_so_in_one_line(command, seed, message, t
     space, journal = tmp_path / "space.json", tmp_path / "journal.jsonl"
     space.write_text(json.dumps(SPACE.to_json()))
     if seed:
-        with pytest.raises(ProgramError, match="its last line is no number"):
+        with pytest.raises(ObjectiveError, match="is no number"):
             search(command, journal)
     words = ["--space", str(space), "--journal", str(journal), "--seed", str(seed), "--budget", "6"]
     with pytest.raises(SystemExit) as raised:

@@ -51,6 +51,13 @@ def test_a_space_beside_its_own_is_refused():
         BBOSearch(SPACE).set_search_properties("loss", "min", {"lr": 0.1})
 
 
+def test_what_cannot_be_saved_or_done_is_refused_at_once():
+    with pytest.raises(ValueError, match="mode must be 'min' or 'max', got 'maximum'"):
+        BBOSearch(SPACE, mode="maximum")
+    with pytest.raises(ValueError, match="JSON"):
+        BBOSearch({"layers": [(64, 64), (32, 32)]})
+
+
 @pytest.mark.slow
 def test_ray_evaluates_for_minimize():
     """Two at a time, in processes that are not this one; one whose process dies has failed."""

@@ -115,6 +115,21 @@ def test_asking_and_telling_beyond_the_horizon_restarts(name, workers):
         assert list(optimizer.ask().values()) == step.x[0].double().tolist()
 
 
+def test_replayed_queries_count_and_those_of_others_do_not():
+    """Restored with a larger budget, a network goes on where its runs have come to."""
+    space = {"a": (0.0, 1.0), "b": (0.0, 1.0)}
+    optimizer = AskTell(space, 200, "lstm-oi")  # its horizon is 100
+    for _ in range(150):
+        optimizer.tell(optimizer.ask(), 1.0)
+    grown = AskTell.from_state_dict(optimizer.state_dict() | {"budget": 250})
+    assert (grown._state.made, grown._state.since) == (150, 150 - 84)
+    other = AskTell(space, 200, "lstm-oi")
+    for n in range(20):
+        other.tell({"a": n / 20, "b": 0.5}, 1.0)
+    other.ask()
+    assert (other._state.made, other._state.since) == (1, 1)
+
+
 def test_which_networks_restart():
     assert restarted(load("universal"), "universal").horizon == 100
     assert restarted(load("lstm-oi-6d"), "lstm-oi-6d").horizon == 60

@@ -3,6 +3,7 @@
 import threading
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from agents.asktell import AskTell
@@ -76,7 +77,7 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
             return {}
         with self._lock:
             space = self._given or self._intersection.calculate(study)
-        return {name: each for name, each in space.items() if not each.single()}
+        return {n: each for n, each in space.items() if not each.single() and _searchable(each)}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -95,9 +96,11 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
             return {}
         with self._lock:
             if (study.study_name, search_space) != (self._study, self._search_space):
-                self._forget(search_space, study.study_name)
+                # Processes that share a study begin with different trials.
+                self._forget(search_space, study.study_name, self.seed + trial.number)
             assert self._optimizer is not None  # since there is a search space
             self._catch_up(study)
+            self._expect_others(study, trial)
             values = self._optimizer.ask()
             self._asked[trial.number] = values
             return values
@@ -114,8 +117,9 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
         if known and not param_distribution.single() and param_name not in self._warned:
             self._warned.add(param_name)
             warnings.warn(
-                f"{param_name!r} is drawn at random: not all trials have it, and BBOSampler "
-                "proposes those that all have. Suggest it in every trial to search over it",
+                f"{param_name!r} is drawn at random: not all trials have it, or there are too many "
+                "values, and BBOSampler proposes those that all have. Suggest it in every trial, "
+                "from fewer values, to search over it",
                 stacklevel=2,
             )
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
@@ -145,7 +149,9 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
         self._lock = threading.Lock()
         self._forget({})
 
-    def _forget(self, search_space: dict[str, BaseDistribution], study: str = "") -> None:
+    def _forget(
+        self, search_space: dict[str, BaseDistribution], study: str = "", seed: int = 0
+    ) -> None:
         """Begins anew, on another search space or in another study."""
         self._search_space, self._study = search_space, study
         self._told: set[int] = set()
@@ -153,7 +159,20 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
         self._warned: set[str] = set()
         self._optimizer: AskTell | None = None
         if search_space:
-            self._optimizer = AskTell(search_space, self.budget, self.agent, self.seed)
+            self._optimizer = AskTell(search_space, self.budget, self.agent, seed)
+
+    def _expect_others(self, study: Study, own: FrozenTrial) -> None:
+        """Tells of the points that others are evaluating, such as other processes."""
+        assert self._optimizer is not None
+        if not self._optimizer.takes_any:
+            return
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.number == own.number or trial.number in self._asked:
+                continue
+            values = {n: trial.params[n] for n in self._optimizer.space.names if n in trial.params}
+            with suppress(ValueError):  # it has not all the parameters yet, or others' ranges
+                self._optimizer.expect(values)
+                self._asked[trial.number] = values
 
     def _catch_up(self, study: Study) -> None:
         """Tells of all trials that have ended since the last time, whoever made them."""
@@ -177,3 +196,12 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
                 continue
             failed = trial.state != TrialState.COMPLETE
             self._optimizer.tell(values, None if failed else sign * trial.value, failed=failed)
+
+
+def _searchable(distribution: BaseDistribution) -> bool:
+    """Whether it is one that ``Space`` has, which has neither very many steps nor equal choices."""
+    try:
+        Space.from_optuna({"parameter": distribution})
+    except ValueError:
+        return False
+    return True

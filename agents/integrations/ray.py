@@ -57,7 +57,11 @@ class BBOSearch(Searcher):  # type: ignore[misc]  # of no type here
         # Under the names that Ray's own searches have.
         self._metric, self._mode = metric, mode
         positive_integer("budget", budget)
+        if mode not in (None, "min", "max"):
+            raise ValueError(f"mode must be 'min' or 'max', got {mode!r}")
         self._optimizer = AskTell(as_space(space), budget, agent, seed)
+        # Ray saves a search now and then: what cannot be is refused at once.
+        json.dumps(self._optimizer.state_dict())
         self._out: dict[str, dict[str, Any]] = {}
 
     def set_search_properties(
@@ -120,12 +124,14 @@ class RayExecutor(Executor):
 
     def __init__(self, **options: Any) -> None:
         self.options = options
+        self._task: Any = None
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Starts a task; the future is its."""
-        task = ray.remote(_called)
-        task = task.options(**self.options) if self.options else task
-        found: Future[Any] = task.remote(fn, args, kwargs).future()
+        if self._task is None:  # of a running Ray
+            task = ray.remote(_called)
+            self._task = task.options(**self.options) if self.options else task
+        found: Future[Any] = self._task.remote(fn, args, kwargs).future()
         return found
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.asktell import AskTell
+from agents.choice import automatic
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import MissingExtraError
 from bbo_envs.seeds import AGENT_SEED
@@ -39,7 +40,8 @@ class BBOSearchCV(BaseSearchCV):  # type: ignore[misc]  # of no type here
         scoring: As for ``GridSearchCV``, like all that follow. Of several metrics, ``refit`` names
             the one to be maximised.
         n_jobs: Fits side by side.
-        refit: Whether the best setting is fitted to all data; or the name of a metric.
+        refit: Whether the best setting is fitted to all data; or, which it must be where there are
+            several metrics, the name of the one to be maximised.
         cv: The folds.
         verbose: How much is printed.
         pre_dispatch: Fits that are prepared ahead.
@@ -96,9 +98,10 @@ class BBOSearchCV(BaseSearchCV):  # type: ignore[misc]  # of no type here
         seed = int(check_random_state(self.random_state).randint(AGENT_SEED))
         left = positive_integer("n_iter", self.n_iter)
         positive_integer("n_points", self.n_points)
+        agent = automatic(self.agent, self.param_space, left, self.n_points)
         if isinstance(self.scoring, list | tuple | set | dict):
             self._check_refit(self.scoring)
-        optimizer = AskTell(self.param_space, left, self.agent, seed)
+        optimizer = AskTell(self.param_space, left, agent, seed)
         known = False
         while left:
             settings = optimizer.ask(min(self.n_points, left))
