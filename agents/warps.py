@@ -19,9 +19,6 @@ from torch import Tensor
 WARPS = ((math.inf, 1.0), (1.0, 0.3), (0.1, 0.1), (0.01, 0.03))
 
 
-_MOST = 1e100
-
-
 class Warped(NamedTuple):
     """Values under each of W warps.
 
@@ -75,4 +72,5 @@ def _excess(y: Tensor, there: Tensor) -> Tensor:
     # Where half of the values are the lowest, the mean tells more; where all are, nothing does.
     unit = torch.where(unit > 0, unit, excess.sum(-1, keepdim=True) / count)
     # A value that stands for a penalty may exceed the others by more than can be squared.
-    return (excess / torch.where(unit > 0, unit, 1.0)).clamp_max(_MOST)
+    most = torch.finfo(y.dtype).max ** 0.25
+    return (excess / torch.where(unit > 0, unit, 1.0)).clamp_max(most)

@@ -97,7 +97,12 @@ def test_a_search_that_is_stopped_ends_its_programs_and_goes_on(tmp_path, worker
     words += ["--workers", str(workers), "--journal", str(journal), "--budget", "3", "--command"]
     program = f"{sys.executable} {tmp_path / 'program.py'} {{a}} {{n}} {runs}"
     process = subprocess.Popen(
-        [*words, f"{program} 600"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        [*words, f"{program} 600"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Tests that run in the background ignore SIGINT, and what they start inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (runs.exists() and len(runs.read_text().splitlines()) == workers):
         time.sleep(0.02)
