@@ -175,7 +175,7 @@ class AskTell:
         Raises:
             ValueError: If the point is not of the space, or the agent cannot be told of such.
         """
-        asked = self._other(x)
+        asked = self._other(x, self._located(x))
         self._note({"ask": asked.query[0].tolist()})
         self._pending.append(asked)
 
@@ -228,8 +228,7 @@ class AskTell:
 
     def _correct(self, x: Tensor | None) -> None:
         """Makes a network believe that another query was asked than the one proposed, or none."""
-        if self.takes_any:
-            self._state = self._optimizer.asked(self._state, x)  # type: ignore[attr-defined]
+        self._state = self._optimizer.asked(self._state, x)  # type: ignore[attr-defined]
 
     def _taken(self, x: Mapping[str, Any]) -> "_Asked":
         """The query that a point stands for: a pending one, which it no longer is, or a new one."""
@@ -240,16 +239,15 @@ class AskTell:
         for number, asked in enumerate(self._pending):
             if (self.space.snap(asked.query.double()) - point).abs().max() <= _SAME:
                 return self._pending.pop(number)
-        return self._other(x)
+        return self._other(x, point)
 
     def _located(self, x: Mapping[str, Any]) -> Tensor:
         if not isinstance(x, Mapping):
             raise ValueError(f"a point must be a mapping from names to values, got {x!r}")
         return torch.from_numpy(self.space.encode(x)).unsqueeze(0)
 
-    def _other(self, x: Mapping[str, Any]) -> "_Asked":
+    def _other(self, x: Mapping[str, Any], point: Tensor) -> "_Asked":
         """A point that was not asked for, which the network is made to believe it has asked for."""
-        point = self._located(x)
         if not self.takes_any:
             raise ValueError(
                 f"{dict(x)!r} was not asked for, and {self.agent!r} cannot be told of such points; "

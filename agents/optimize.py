@@ -1,5 +1,6 @@
 """Minimise a function: the loop around ``AskTell`` that most users want."""
 
+import copy
 import math
 import multiprocessing
 import pickle
@@ -212,7 +213,8 @@ def _evaluate_apart(f: Callable[[dict[str, Any]], Any], x: dict[str, Any]) -> _O
     """In another process: what is raised must come back in one piece, or the process is lost."""
     outcome = _evaluate(f, x)
     try:
-        pickle.loads(pickle.dumps(outcome.error))  # noqa: S301 (it has just been made here)
+        pickle.dumps(outcome.error)
+        copy.deepcopy(outcome.error)  # made again from its arguments, as whoever receives it will
     except Exception:
         said = RuntimeError(f"{type(outcome.error).__name__}: {outcome.error}")
         return outcome._replace(error=said)

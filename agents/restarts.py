@@ -150,7 +150,18 @@ def restarted(network: Network, name: str) -> Network | Restarting:
     """
     if name.endswith(".zip") or isinstance(network, PosteriorGuidedAgent):
         return network
+    horizon = horizon_of(name)
+    return network if horizon is None else Restarting(network, horizon)
+
+
+def horizon_of(name: str) -> int | None:
+    """The longest runs that a network was trained on, if its card tells.
+
+    Example:
+        >>> horizon_of("lstm-oi-6d"), horizon_of("recurrent-ppo-6d")
+        (60, 30)
+    """
     config = card(name).get("training", {}).get("config", {})
     # Models of Stable-Baselines3 are trained on runs of a whole budget.
-    horizon = config.get("horizon", config.get("budget"))
-    return network if horizon is None else Restarting(network, horizon)
+    horizon: int | None = config.get("horizon", config.get("budget"))
+    return horizon

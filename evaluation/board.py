@@ -1,5 +1,6 @@
 """The live table of ``bbo minimize``: what is running, what came back last, and the best so far."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ class Board:
         for n in [best] * (0 <= best < first) + list(range(first, len(trials))):
             trial, style = trials[n], "bold green" if n == best else ""
             label = f"{n + 1} best" if n == best else str(n + 1)
-            seconds = "" if trial.seconds != trial.seconds else f"{trial.seconds:.1f}"
+            seconds = "" if math.isnan(trial.seconds) else f"{trial.seconds:.1f}"
             table.add_row(label, _value(trial), seconds, *self._point(trial.x), style=style)
         now = time.monotonic()
         for x, since in running:

@@ -16,10 +16,10 @@ from gymnasium.spaces import Box
 from rich.console import Console
 from torch import Tensor
 
-from agents import Agent, Network, card, make_agent
+from agents import Agent, Network, make_agent
 from agents.features import Evaluations, no_evaluations, record
 from agents.make import trained_name
-from agents.restarts import Restarting
+from agents.restarts import Restarting, horizon_of
 from bbo_envs.core import Observation
 from bbo_envs.problem import Problem
 from bbo_envs.suites import FOURIER, TaskSpec
@@ -118,9 +118,8 @@ class Beyond:
         if self.way == "goes on":
             agent: Agent = network
             return agent
-        horizon = card(trained_name(self.network, network.dim or 0))["training"]["config"][
-            "horizon"
-        ]
+        horizon = horizon_of(trained_name(self.network, problem.functions.dim))
+        assert horizon is not None  # the cards of these tell
         return (Restarting if self.way == "restarts" else SlidingMemory)(network, horizon)
 
 

@@ -120,9 +120,19 @@ def raises_oddly(x):
     return f(x)
 
 
-def test_an_exception_that_cannot_be_sent_is_told_in_words():
-    with pytest.warns(UserWarning, match="RuntimeError: TwoArgumentsError: boom"):
-        result = quiet(raises_oddly, workers=2, executor="processes", budget=24, agent="sobol")
+def raises_with_a_cause(x):
+    if x["n"] == 5:
+        raise ValueError("boom", TwoArgumentsError(1, 2))
+    return f(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [(raises_oddly, "TwoArgumentsError: boom"), (raises_with_a_cause, r"ValueError: \('boom'")],
+)
+def test_an_exception_that_cannot_be_sent_is_told_in_words(function, said):
+    with pytest.warns(UserWarning, match=f"RuntimeError: {said}"):
+        result = quiet(function, workers=2, executor="processes", budget=24, agent="sobol")
     assert all(trial.failed == (trial.x["n"] == 5) for trial in result.history)
 
 

@@ -22,7 +22,7 @@ from bbo_envs.seeds import agent_generator, function_generator, validation_gener
 from training.rollout import unroll
 
 MILESTONES = (10, 25, 50, 100)
-# Networks are scored with as many parallel workers too, as in Chen et al., section 4.5.
+# Networks are scored with as many parallel workers too, as Chen et al. 2017 have.
 WORKERS = 5
 
 _SAMPLER_ARGUMENTS = ("sampler", "features")
