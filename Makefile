@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN ?= .venv/bin/
 SETUP ?= .venv/installed
 
-.PHONY: benchmark test test-slow lint format train-weights paper compare trainers horizon tables bench docs wheel clean
+.PHONY: benchmark test test-slow lint format train-weights paper compare trainers horizon earlier tables bench docs wheel clean
 
 benchmark: $(SETUP)  ## Learned against classical optimisers: a table, a Parquet file, a picture
 	$(BIN)bbo benchmark
@@ -41,6 +41,9 @@ trainers: $(SETUP)  ## BPTT, REINFORCE and PPO against training time (an hour); 
 
 horizon: $(SETUP)  ## Going on, restarting, a sliding memory beyond the horizon (half an hour); resumes
 	$(BIN)python -m evaluation.horizon results/horizon
+
+earlier: $(SETUP)  ## What earlier results are worth that a network is told (minutes); resumes
+	$(BIN)python -m evaluation.earlier results/earlier
 
 tables: $(SETUP)  ## Computes the HPO tables anew (hours); resumes where it was stopped
 	$(BIN)python -m bbo_envs.hpo.build build svm lda resnet logreg

@@ -70,8 +70,9 @@ class AskTell:
     A failed evaluation is shown as the worst value until then, so that the search keeps away from
     it; one that fails before any has succeeded is kept back until one has.
 
-    Points that nobody asked for may be told at any time, such as earlier results: the network is
-    shown them as if it had asked for them itself.
+    Points that nobody asked for may be told at any time, such as earlier results. The budget is for
+    what is evaluated from now on: a network's clock stands still meanwhile, which leads to better
+    points than to have it run (docs/minimize.md).
 
     Where the budget is beyond the horizon that a network was trained for, it begins anew on the way
     (``agents.restarts``).
@@ -170,14 +171,19 @@ class AskTell:
         return [self._ask() for _ in range(positive_integer("n", n))]
 
     def expect(self, x: Mapping[str, Any]) -> None:
-        """Adds a point to those that are out: somebody else evaluates it, and its value follows.
+        """Adds a point to those that are out, as if ``ask`` had returned it.
+
+        Somebody else, with whom the budget is shared, evaluates it, and its value follows.
 
         Raises:
             ValueError: If the point is not of the space, or the agent cannot be told of such.
         """
-        asked = self._other(x, self._located(x))
-        self._note({"ask": asked.query[0].tolist()})
-        self._pending.append(asked)
+        point = self._located(x)
+        self._check_takes(x)
+        self._note({"ask": point[0].tolist()})
+        self._propose()
+        self._correct(point)
+        self._pending.append(_Asked(point, self.space.decode(point[0])))
 
     def tell(self, x: Mapping[str, Any], y: float | None = None, *, failed: bool = False) -> None:
         """Takes in what an evaluation came to; in any order, asked for or not.
@@ -228,6 +234,8 @@ class AskTell:
 
     def _correct(self, x: Tensor | None) -> None:
         """Makes a network believe that another query was asked than the one proposed, or none."""
+        if x is not None:
+            x = self._as_network_takes(x)
         self._state = self._optimizer.asked(self._state, x)  # type: ignore[attr-defined]
 
     def _taken(self, x: Mapping[str, Any]) -> "_Asked":
@@ -239,30 +247,34 @@ class AskTell:
         for number, asked in enumerate(self._pending):
             if (self.space.snap(asked.query.double()) - point).abs().max() <= _SAME:
                 return self._pending.pop(number)
-        return self._other(x, point)
+        self._check_takes(x)
+        return self._announced(point)
 
     def _located(self, x: Mapping[str, Any]) -> Tensor:
         if not isinstance(x, Mapping):
             raise ValueError(f"a point must be a mapping from names to values, got {x!r}")
         return torch.from_numpy(self.space.encode(x)).unsqueeze(0)
 
-    def _other(self, x: Mapping[str, Any], point: Tensor) -> "_Asked":
-        """A point that was not asked for, which the network is made to believe it has asked for."""
+    def _check_takes(self, x: Mapping[str, Any]) -> None:
         if not self.takes_any:
             raise ValueError(
                 f"{dict(x)!r} was not asked for, and {self.agent!r} cannot be told of such points; "
                 "tell what ask() returned, or use a network such as 'universal'"
             )
-        return self._announced(point)
 
-    @torch.no_grad()
     def _announced(self, point: Tensor) -> "_Asked":
-        """Asks, in place of whatever would have been proposed, for a point ``[1, d]`` (float64)."""
-        self._propose()
+        """Lets a network know of a point ``[1, d]`` (float64) that it has not asked for."""
+        if self._untold or not (self.history or self._pending):
+            # One after the other, from the empty observation on, as in training.
+            self._propose()
+            self._correct(None)
         network: Any = self._optimizer
-        announce = getattr(network, "announced", network.asked)
-        self._state = announce(self._state, point.to(next(network.parameters()).dtype))
+        self._state = network.announced(self._state, self._as_network_takes(point))
         return _Asked(point, self.space.decode(point[0]))
+
+    def _as_network_takes(self, point: Tensor) -> Tensor:
+        network: Any = self._optimizer
+        return point.to(next(network.parameters()).dtype)
 
     def _take_in(self, taken: "_Asked", value: float | None) -> None:
         worst = max((e.y for e in self.history if not e.failed), default=None)
@@ -375,8 +387,8 @@ class AskTell:
         self._events.append(dict(event))
         if "ask" in event:
             found = self._propose()
-            asked = torch.tensor([event["ask"]], dtype=found.dtype)
-            if not torch.equal(found, asked):
+            asked = torch.tensor([event["ask"]], dtype=torch.float64)
+            if not torch.equal(found.double(), asked):
                 if not self.takes_any:
                     raise ValueError(f"{self.agent!r} does not ask again what it has asked")
                 self._correct(asked)

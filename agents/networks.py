@@ -44,6 +44,9 @@ class Network(Agent, Protocol):
     def asked(self, state: Any, x: Tensor | None) -> Any:
         """The state where another query ``[B, d]`` was made than the one proposed, or none."""
 
+    def announced(self, state: Any, x: Tensor) -> Any:
+        """The state where somebody else made a query ``[B, d]`` too, which no budget counts."""
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """As for ``nn.Module``, like the methods below."""
 

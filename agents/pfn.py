@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from agents.features import (
     Evaluations,
     History,
+    asked,
     empty_history,
     no_evaluations,
     pick,
     record,
     update,
 )
-from agents.pending import Pending, ask, none_pending, returned
+from agents.pending import Pending, ask, instead, none_pending, returned
 from agents.recurrent import initialise
 from agents.warps import WARPS, warp
 from bbo_envs.core import Observation
@@ -190,6 +191,17 @@ class PFNAgent(nn.Module):
                 query = memory.history.best_x
             memory = memory._replace(pending=ask(memory.pending, query))
         return query, PFNState(memory, draws.coordinate_stream, draws.row_stream)
+
+    def asked(self, state: PFNState, x: Tensor | None) -> PFNState:
+        """The state where another query ``[B, d]`` was made than the one proposed, or none."""
+        memory = state.memory
+        history, pending = asked(memory.history, x), instead(memory.pending, x)
+        return state._replace(memory=memory._replace(history=history, pending=pending))
+
+    def announced(self, state: PFNState, x: Tensor) -> PFNState:
+        """The state where somebody else made a query ``[B, d]`` too, which no budget counts."""
+        pending = ask(state.memory.pending, x)
+        return state._replace(memory=state.memory._replace(pending=pending))
 
     def forward(self, memory: Memory, candidates: Tensor) -> Belief:
         """What the network says of candidates ``[B, P, d]``."""

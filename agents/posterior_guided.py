@@ -184,6 +184,12 @@ class PosteriorGuidedAgent(nn.Module):
             pending=instead(state.pending, x),
         )
 
+    def announced(self, state: PosteriorGuidedState, x: Tensor) -> PosteriorGuidedState:
+        """The state where somebody else made a query ``[B, d]`` too, which no budget counts."""
+        return state._replace(
+            proposer=self.proposer.announced(state.proposer, x), pending=ask(state.pending, x)
+        )
+
     def _margin(self, history: History) -> float:
         """The margin of the next query: ``margin`` at the first, ``last_margin`` at the last."""
         left = max(history.budget - history.steps, 0) / max(history.budget - 1, 1)

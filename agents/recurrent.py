@@ -114,6 +114,10 @@ class RecurrentAgent(nn.Module, Generic[State]):
         found: State = state._replace(history=asked(state.history, x))
         return found
 
+    def announced(self, state: State, x: Tensor) -> State:
+        """The state where somebody else made a query too: the same, until it comes back."""
+        return state
+
 
 class LSTMState(NamedTuple):
     """State of an ``LSTMAgent``: the recurrent state, and the history behind its features.

@@ -98,11 +98,15 @@ class Restarting:
         state = state._replace(
             network=self.network.asked(state.network, x), pending=instead(state.pending, x)
         )
-        return state if x is not None else _uncounted(state)
+        if x is not None:
+            return state
+        return state._replace(made=state.made - 1, since=state.since - 1)
 
     def announced(self, state: RestartingState, x: Tensor) -> RestartingState:
-        """The state where somebody else has made a query ``[B, d]``: runs are no shorter for it."""
-        return _uncounted(self.asked(state, x))
+        """The state where somebody else made a query ``[B, d]`` too, which no budget counts."""
+        return state._replace(
+            network=self.network.announced(state.network, x), pending=ask(state.pending, x)
+        )
 
     def parameters(self) -> Any:
         """Those of the network."""
@@ -124,10 +128,6 @@ class Restarting:
             _, network = self.network.step(network, nothing)
             network = self.network.asked(network, x)
         return state._replace(network=network, told=told, since=0), nothing
-
-
-def _uncounted(state: RestartingState) -> RestartingState:
-    return state._replace(made=state.made - 1, since=state.since - 1)
 
 
 def _out(pending: Pending) -> tuple[Tensor, ...]:

@@ -100,6 +100,10 @@ class SB3Agent(nn.Module):
         """The state where another query was made than the one proposed, or none."""
         return state._replace(history=asked(state.history, x))
 
+    def announced(self, state: SB3State, x: Tensor) -> SB3State:
+        """The state where somebody else made a query too: the same, until it comes back."""
+        return state
+
     def _act(self, features: Tensor, state: SB3State) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The policy's own actions, before they are clipped, and its memory."""
         policy, memory = self.policy, state.memory

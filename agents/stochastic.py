@@ -161,6 +161,10 @@ class StochasticAgent(nn.Module):
         history = asked(state.history, x)
         return state._replace(network=self.network.asked(state.network, x), history=history)
 
+    def announced(self, state: StochasticState, x: Tensor) -> StochasticState:
+        """The state where somebody else made a query ``[B, d]`` too, which no budget counts."""
+        return state._replace(network=self.network.announced(state.network, x))
+
     def step(
         self, state: StochasticState, observation: Observation
     ) -> tuple[Tensor, StochasticState]:

@@ -220,6 +220,10 @@ class UniversalAgent(nn.Module):
             queries = torch.cat([queries, x.unsqueeze(1)], 1)
         return state._replace(queries=queries, history=asked(state.history, x))
 
+    def announced(self, state: UniversalState, x: Tensor) -> UniversalState:
+        """The state where somebody else made a query ``[B, d]`` too, which no budget counts."""
+        return state._replace(queries=torch.cat([state.queries, x.unsqueeze(1)], 1))
+
     def _recur(
         self, state: UniversalState, own: Tensor, values: Tensor, sizes: Tensor
     ) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,8 @@
 
 Run as ``python -m evaluation.docs RESULTS`` (``make docs``), or without RESULTS to render what the
 repository keeps. RESULTS is the folder of ``bbo benchmark``, or of ``bbo paper``, ``make compare``,
-``make trainers`` or ``make horizon``, which are told by their names: ``paper``, ``compare``,
-``trainers`` and ``horizon``.
+``make trainers``, ``make horizon`` or ``make earlier``, which are told by their names: ``paper``,
+``compare``, ``trainers``, ``horizon`` and ``earlier``.
 """
 
 import json
@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image
 from rich.console import Console
 
-from evaluation import cards, comparison, horizon, latency, listing, speed, trainers
+from evaluation import cards, comparison, earlier, horizon, latency, listing, speed, trainers
 from evaluation.benchmark import DEFAULT_TASKS
 from evaluation.figures import draw_curves
 from evaluation.paper import experiments
@@ -36,6 +36,7 @@ PAPER_RECORDS = PAPER.with_suffix(".json")
 COMPARISON = ROOT / "docs" / "comparison.parquet"
 TRAINERS = ROOT / "docs" / "trainers.parquet"
 HORIZON = ROOT / "docs" / "horizon.parquet"
+EARLIER = ROOT / "docs" / "earlier.parquet"
 MINIMIZE = ROOT / "docs" / "minimize.md"
 TRAINING = ROOT / "docs" / "training.md"
 NETWORKS = ROOT / "docs" / "networks.md"
@@ -83,6 +84,7 @@ def rendered_speed(page: str) -> str:
 
 def rendered_minimize(page: str) -> str:
     """The page about functions of one's own with its table made anew from what is kept of it."""
+    page = _replaced(page, "earlier", earlier.markdown(pd.read_parquet(EARLIER)))
     return _replaced(page, "horizon", horizon.markdown(pd.read_parquet(HORIZON)))
 
 
@@ -140,6 +142,8 @@ def take(folder: Path) -> None:
             comparison.compare(folder=folder).to_parquet(COMPARISON, index=False)
         elif folder.name == "horizon":
             horizon.measure(folder, Console()).to_parquet(HORIZON, index=False)
+        elif folder.name == "earlier":
+            earlier.measure(folder, Console()).to_parquet(EARLIER, index=False)
         else:
             keep(store.read(WITHOUT_QUERIES), STORED)
     if folder.name == "trainers":

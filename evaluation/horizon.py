@@ -6,6 +6,7 @@ has it; or begin anew with the last evaluations shown to it again: a sliding mem
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -135,7 +136,15 @@ def experiments(functions: int = FUNCTIONS) -> Plan:
 
 def measure(folder: Path, console: Console) -> pd.DataFrame:
     """Plays what the folder does not hold yet; the best values at the end of each run."""
-    frame = carry_out(experiments(), folder, console=console)
+    return ends(carry_out(experiments(), folder, console=console))
+
+
+def ends(frame: pd.DataFrame) -> pd.DataFrame:
+    """The last evaluation of each run, and no more of it than the tables show.
+
+    Args:
+        frame: A row per evaluation, as ``evaluation.store`` has it.
+    """
     last = frame["t"] == frame["budget"]
     return frame.loc[last, ["agent", "task", "arguments", "budget", "seed", "t", "best"]]
 
@@ -146,17 +155,30 @@ def markdown(frame: pd.DataFrame) -> str:
     Args:
         frame: See ``measure``.
     """
-    headings = ["", *(f"{describe(task)}, {budget}" for task, budget in SETTINGS)]
     agents = [f"{network}, {way}" for network in NETWORKS for way in WAYS]
+    return best_at_the_end(frame, [*agents, *RIVALS], SETTINGS)
+
+
+def best_at_the_end(
+    frame: pd.DataFrame, agents: Sequence[str], settings: Sequence[tuple[TaskSpec, int]]
+) -> str:
+    """A table: the mean best value of each agent on each task with a budget.
+
+    Args:
+        frame: See ``ends``.
+        agents: Their names, a row each.
+        settings: A column each.
+    """
+    headings = ["", *(f"{describe(task)}, {budget}" for task, budget in settings)]
     rows = []
-    for agent in [*agents, *RIVALS]:
+    for agent in agents:
         cells = []
-        for task, budget in SETTINGS:
+        for task, budget in settings:
             own = evaluations_of(frame[frame["agent"] == agent], task)
             best = own.loc[own["budget"] == budget, "best"]
             cells.append(with_interval(*mean_and_interval(best)) if len(best) else "")
         rows.append([agent, *cells])
-    return table(headings, rows, "l" + "r" * len(SETTINGS))
+    return table(headings, rows, "l" + "r" * len(settings))
 
 
 def main() -> None:

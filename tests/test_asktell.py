@@ -12,10 +12,12 @@ import torch
 from scipy import stats
 
 from agents import AskTell, SavedOptimizerError, load, make_agent
+from agents.pfn import PFNAgent
 from bbo_envs import Space, UnknownNameError, make_problem
 from training.rollout import steps
 
 CUBE = {"a": (0.0, 1.0), "b": (0.0, 1.0)}
+SIX = {f"x{i}": (0.0, 1.0) for i in range(6)}
 MIXED = {
     "lr": (1e-5, 1e-1, "log"),
     "layers": (1, 8),
@@ -27,6 +29,10 @@ NETWORKS = ("universal", "lstm-oi", "dnc-oi", "posterior-guided", "universal-rei
 
 def bowl(x):
     return (x["a"] - 0.3) ** 2 + (x["b"] - 0.8) ** 2
+
+
+def spread(x):
+    return sum((value - 0.1 * n) ** 2 for n, value in enumerate(x.values()))
 
 
 def mixed(x):
@@ -180,8 +186,7 @@ def test_what_was_told_in_a_lump_is_all_known(name):
 @pytest.mark.parametrize("name", [*NETWORKS, "recurrent-ppo"])
 def test_the_clock_counts_queries_however_they_are_asked_for(name):
     """Lots of four, told in a lump: after 20 queries, 20 are known to be made, as one by one."""
-    space = {f"x{i}": (0.0, 1.0) for i in range(6)}
-    optimizer = AskTell(space, 24, name)
+    optimizer = AskTell(SIX, 24, name)
     for _ in range(5):
         for x in optimizer.ask(4):
             optimizer.tell(x, sum(x.values()))
@@ -211,7 +216,7 @@ def test_a_library_waits_for_no_value_of_what_is_never_asked():
 
 
 def test_points_that_nobody_asked_for_are_taken_in():
-    """As if the network had asked for them: what follows is around the best of them."""
+    """What follows is around the best of them."""
     optimizer = AskTell(CUBE, 40)
     for a in np.linspace(0, 1, 6):
         for b in np.linspace(0, 1, 4):
@@ -222,14 +227,51 @@ def test_points_that_nobody_asked_for_are_taken_in():
     assert sorted(near)[2] < 0.15
 
 
-def test_warm_starts_are_what_a_network_sees_of_its_own_queries():
+def test_a_network_of_ones_own_makes_any_kind_of_run():
+    """A prior-data fitted one, of which none ships."""
+    network = PFNAgent(width=8, heads=2, layers=1, candidates=16)
+    optimizer = AskTell(CUBE, 24, network)
+    optimizer.tell({"a": 0.1, "b": 0.7}, 2.0)
+    for _ in range(3):
+        for x in optimizer.ask(4):
+            optimizer.tell(x, bowl(x))
+    optimizer.ask()
+    memory = optimizer._state.memory
+    assert (memory.history.steps, memory.history.returned.item()) == (13, 13)
+    assert memory.pending.x.shape[1] == 1
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_others_evaluate_of_a_budget_is_as_if_it_had_been_asked_for(name):
     """Told the points of a run that it has not made, it goes on as the one that made them."""
-    own = AskTell(CUBE, 12, "lstm-oi", seed=1)
-    asked = played(own, bowl, 5)
-    other = AskTell(CUBE, 12, "lstm-oi", seed=1)
-    for x in asked:
-        other.tell(x, bowl(x))
+    own, other = (AskTell(SIX, 12, name, seed=1) for _ in "ab")
+    for x in played(own, spread, 5):
+        other.expect(x)
+        other.tell(x, spread(x))
     assert other.ask() == own.ask()
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "recurrent-ppo"])
+def test_the_clock_stands_still_for_what_nobody_asked_for(name):
+    """A budget is for what is evaluated from now on, before the first query and amid others."""
+    optimizer = AskTell(SIX, 24, name)
+    for n in range(7):
+        optimizer.tell(dict.fromkeys(SIX, n / 7), n)
+    optimizer.ask()
+    x, _ = optimizer.ask(2)
+    optimizer.tell(dict.fromkeys(SIX, 0.99), -1.0)
+    optimizer.tell(x, 5.0)
+    assert history_of(optimizer).steps == 3
+    optimizer.ask()
+    assert history_of(optimizer).steps == 4
+    assert history_of(optimizer).returned.item() == 9
+    assert history_of(optimizer).best_y.item() == -1.0
+    assert len(optimizer.pending) == 3
+    state = optimizer._state
+    while not hasattr(state, "history"):
+        out = getattr(state, "pending", None)
+        assert out is None or out.x.shape[1] == 3
+        state = state.network if hasattr(state, "network") else state.proposer
 
 
 def test_points_are_recorded_as_they_were_told(tmp_path):
@@ -245,14 +287,17 @@ def test_points_are_recorded_as_they_were_told(tmp_path):
 
 
 def test_points_that_others_evaluate_are_out_until_they_are_told():
+    theirs = {"a": 0.1, "b": 0.7}  # in no precision exact
     optimizer = AskTell(CUBE, 12)
-    optimizer.expect({"a": 0.25, "b": 0.75})
-    assert optimizer.pending == [{"a": 0.25, "b": 0.75}]
+    optimizer.expect(theirs)
+    assert optimizer.pending == [theirs]
     x = optimizer.ask()
     again = AskTell.from_state_dict(optimizer.state_dict())
     for each in (optimizer, again):
-        each.tell({"a": 0.25, "b": 0.75}, 1.0)
+        each.tell(theirs, 1.0)
         assert each.pending == [x]
+    again = AskTell.from_state_dict(optimizer.state_dict())
+    assert again.pending == [x]
     assert again.ask() == optimizer.ask()
     with pytest.raises(ValueError, match="cannot be told of such points"):
         AskTell(CUBE, 12, "tpe").expect({"a": 0.25, "b": 0.75})

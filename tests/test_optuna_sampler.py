@@ -155,6 +155,14 @@ def test_a_sampler_that_is_copied_goes_on_with_what_the_study_holds():
     assert len(study.sampler._optimizer.history) == 8
 
 
+def test_the_budget_is_the_studys_whoever_has_made_its_trials():
+    study = study_of(BBOSampler(20, space=SPACE))
+    study.optimize(objective, n_trials=7)
+    study.sampler = BBOSampler(20, space=SPACE)
+    study.optimize(objective, n_trials=1)
+    assert study.sampler._optimizer._state.made == 8
+
+
 def test_several_objectives_are_refused():
     study = optuna.create_study(sampler=BBOSampler(space=SPACE), directions=["minimize"] * 2)
     with pytest.raises(ValueError, match="one objective, got 2"):

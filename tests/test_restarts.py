@@ -46,6 +46,9 @@ class Recorder(nn.Module):
         self.runs[-1] = state._replace(asked=(*state.asked[:-1], *([] if x is None else [x])))
         return self.runs[-1]
 
+    def announced(self, state, x):
+        return state
+
 
 @pytest.mark.parametrize("name", ["lstm-oi", "universal", "universal-reinforce"])
 def test_up_to_the_horizon_it_is_the_network_itself(name):

@@ -33,7 +33,8 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
     were pruned or have failed count as failed evaluations. Pruners are left to do as they do.
 
     Args:
-        budget: How many trials there will be; networks are told what is left.
+        budget: How many trials the study will have, those that it has already included; networks
+            are told what is left.
         agent: The name of an optimiser, as for ``agents.make_agent``.
         seed: Of everything random.
         space: What Optuna calls a search space, where it is known before the first trial.
@@ -194,6 +195,8 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
                 space.encode(values)
             except ValueError:  # it has not all the parameters, or others' ranges
                 continue
+            if asked is None:  # made by others, out of the budget that is the study's
+                self._optimizer.expect(values)
             failed = trial.state != TrialState.COMPLETE
             self._optimizer.tell(values, None if failed else sign * trial.value, failed=failed)
 
