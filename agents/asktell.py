@@ -1,14 +1,26 @@
 """Ask for points and tell what became of them: an optimiser in the hands of a user's own loop."""
 
+import functools
 import hashlib
 import json
 import math
-import operator
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    NamedTuple,
+    ParamSpec,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 
+import numpy as np
 import torch
 from gymnasium.spaces import Box
 from torch import Tensor
@@ -19,15 +31,16 @@ from agents.make import CLASSICAL, make_agent, trained_name
 from agents.networks import Network
 from agents.restarts import restarted
 from agents.spaces import as_space
-from bbo_envs import Objective, Problem, Space
-from bbo_envs.checks import positive_integer
+from bbo_envs import Float, Objective, Problem, Space
+from bbo_envs.checks import integer_between, positive_integer
 from bbo_envs.core import Observation
 
 if TYPE_CHECKING:
     from agents.spaces import Spacelike
 
 _FORMAT = 1
-# A point that comes back is one that was asked if no coordinate differs by more.
+# A float that comes back is one that was asked if it differs by no larger part of its range, or of
+# itself on a logarithmic scale.
 _SAME = 1e-6
 # What networks are shown, which square it, is no larger.
 _LARGEST = 1e150
@@ -58,6 +71,39 @@ class _Asked(NamedTuple):
     values: dict[str, Any]
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _one_at_a_time(
+    method: Callable[Concatenate["AskTell", P], T],
+) -> Callable[Concatenate["AskTell", P], T]:
+    """Lets one thread at a time in, whatever the caller's mode of PyTorch."""
+
+    @functools.wraps(method)
+    def called(self: "AskTell", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._lock, torch.inference_mode(False), torch.no_grad():
+            return method(self, *args, **kwargs)
+
+    return called
+
+
+class _Lock:
+    """A lock that may be copied: the copy is another one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type["_Lock"], tuple[()]]:
+        return _Lock, ()
+
+
 class AskTell:
     """Proposes points of a space one after the other, to be minimised by whoever asks.
 
@@ -75,16 +121,18 @@ class AskTell:
     points than to have it run (docs/minimize.md).
 
     Where the budget is beyond the horizon that a network was trained for, it begins anew on the way
-    (``agents.restarts``).
+    (``agents.restarts``). Several threads may ask and tell.
 
     Args:
         space: A ``Space``; or a mapping such as ``{"lr": (1e-5, 1e-1, "log"), "layers": (1, 8),
             "opt": ["adam", "sgd"]}``; or what ConfigSpace or Optuna call one.
         budget: How many evaluations there will be. Networks are told what is left of it: early they
             explore, in the end they refine. Asking for more is fine.
-        agent: The name of an optimiser, as for ``agents.make_agent``; ``"auto"``, for the one that
-            ``agents.recommend`` names; or one itself.
+        agent: The name of an optimiser, or its path, as for ``agents.make_agent``; ``"auto"``, for
+            the one that ``agents.recommend`` names; or one itself.
         seed: Of everything random.
+        workers: How many points will be out at a time. Networks see that for themselves, but some
+            classical optimisers are told, and ``"auto"`` depends on it.
         journal: Called with everything that is asked and told, as ``state_dict`` holds it, at once.
 
     Raises:
@@ -105,20 +153,20 @@ class AskTell:
         self,
         space: "Spacelike",
         budget: int = 100,
-        agent: str | Agent = "universal",
+        agent: str | os.PathLike[str] | Agent = "universal",
         seed: int = 0,
+        workers: int = 1,
         journal: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.space = as_space(space)
         self.budget = positive_integer("budget", budget)
-        self.agent = automatic(agent, self.space, self.budget)
-        self.seed = operator.index(seed)
+        self.workers = positive_integer("workers", workers)
+        self.agent: str | Agent = os.fspath(agent) if isinstance(agent, os.PathLike) else agent
+        self.agent = automatic(self.agent, self.space, self.budget, self.workers)
+        self.seed = integer_between("seed", seed, 0, 2**64 - 1)
         self.history: list[Evaluation] = []
-        self._optimizer = _made(self.agent, self.space, self.budget)
-        cube = Box(0.0, 1.0, (self.space.dim,))
-        generator = torch.Generator().manual_seed(self.seed)
-        with torch.no_grad():
-            self._state = self._optimizer.init(1, cube, self.budget, generator)
+        self._lock = _Lock()
+        self._begin()
         # Asked and not told; told and not shown; failed and without any value to stand for it;
         # proposed and not asked.
         self._pending: list[_Asked] = []
@@ -127,6 +175,13 @@ class AskTell:
         self._spare: list[Tensor] = []
         self._events: list[dict[str, Any]] = []
         self._journal = journal
+
+    @_one_at_a_time
+    def _begin(self) -> None:
+        self._optimizer = _made(self.agent, self.space, self.budget, self.workers)
+        cube = Box(0.0, 1.0, (self.space.dim,))
+        generator = torch.Generator().manual_seed(self.seed)
+        self._state = self._optimizer.init(1, cube, self.budget, generator)
 
     @property
     def pending(self) -> list[dict[str, Any]]:
@@ -170,6 +225,7 @@ class AskTell:
             return self._ask()
         return [self._ask() for _ in range(positive_integer("n", n))]
 
+    @_one_at_a_time
     def expect(self, x: Mapping[str, Any]) -> None:
         """Adds a point to those that are out, as if ``ask`` had returned it.
 
@@ -178,13 +234,13 @@ class AskTell:
         Raises:
             ValueError: If the point is not of the space, or the agent cannot be told of such.
         """
-        point = self._located(x)
-        self._check_takes(x)
-        self._note({"ask": point[0].tolist()})
+        asked = self._other(x)
+        self._note({"ask": asked.query[0].tolist()})
         self._propose()
-        self._correct(point)
-        self._pending.append(_Asked(point, self.space.decode(point[0])))
+        self._correct(asked.query)
+        self._pending.append(asked)
 
+    @_one_at_a_time
     def tell(self, x: Mapping[str, Any], y: float | None = None, *, failed: bool = False) -> None:
         """Takes in what an evaluation came to; in any order, asked for or not.
 
@@ -198,39 +254,57 @@ class AskTell:
                 is not of the space, or it was not asked for and the agent cannot be told of such.
                 Whatever was told before is kept.
         """
-        value = _value(y, failed)
-        taken = self._taken(x)
+        value = None if failed else _finite(y)
+        number = self._number(x)
+        taken = self._other(x) if number is None else self._pending[number]
         self._note({"tell": taken.query[0].tolist(), "y": value})
+        if number is None:
+            self._announce(taken.query)
+        else:
+            del self._pending[number]
         self._take_in(taken, value)
 
     def _note(self, event: dict[str, Any]) -> None:
-        self._events.append(event)
         if self._journal is not None:
             self._journal(event)
+        self._events.append(event)
 
+    @_one_at_a_time
     def _ask(self) -> dict[str, Any]:
         query = self._propose()
-        self._note({"ask": query[0].tolist()})
+        try:
+            self._note({"ask": query[0].tolist()})
+        except BaseException:  # of whoever keeps the journal
+            self._drop(query)
+            raise
         self._pending.append(_Asked(query, self.space.decode(query[0])))
         return dict(self._pending[-1].values)
 
-    @torch.no_grad()
     def _propose(self) -> Tensor:
         """Shows what has been told, and returns the query that follows, ``[1, d]``."""
         if not self._untold and self._spare:
             return self._spare.pop()
-        *earlier, last = self._untold or [_nothing(self.space.dim)]
+        while len(self._untold) > 1:
+            self._drop(self._stepped(self._untold[0]))
+            del self._untold[0]
+        x = self._stepped(self._untold[0] if self._untold else _nothing(self.space.dim))
         self._untold = []
-        for observation in earlier:
-            x, self._state = self._optimizer.step(self._state, observation)
-            # Each is answered by a query, though none is wanted. A network is told that none was
-            # made; the library of a classical optimiser now waits for the value of this one.
-            if self.takes_any:
-                self._correct(None)
-            else:
-                self._spare.append(x)
-        x, self._state = self._optimizer.step(self._state, last)
-        return x.detach()
+        return x
+
+    def _stepped(self, observation: Observation) -> Tensor:
+        x, self._state = self._optimizer.step(self._state, observation)
+        return x
+
+    def _drop(self, x: Tensor) -> None:
+        """Makes nothing of a query, with which each observation is answered.
+
+        A network is told that none was made; the library of a classical optimiser waits for the
+        value of this one from now on.
+        """
+        if self.takes_any:
+            self._correct(None)
+        else:
+            self._spare.append(x)
 
     def _correct(self, x: Tensor | None) -> None:
         """Makes a network believe that another query was asked than the one proposed, or none."""
@@ -238,39 +312,39 @@ class AskTell:
             x = self._as_network_takes(x)
         self._state = self._optimizer.asked(self._state, x)  # type: ignore[attr-defined]
 
-    def _taken(self, x: Mapping[str, Any]) -> "_Asked":
-        """The query that a point stands for: a pending one, which it no longer is, or a new one."""
+    def _number(self, x: Mapping[str, Any]) -> int | None:
+        """Which of the pending queries a point stands for, if any."""
         for number, asked in enumerate(self._pending):
             if _equal(x, asked.values):
-                return self._pending.pop(number)
-        point = self._located(x)
+                return number
+        values = self.space.decode(self._located(x))
         for number, asked in enumerate(self._pending):
-            if (self.space.snap(asked.query.double()) - point).abs().max() <= _SAME:
-                return self._pending.pop(number)
-        self._check_takes(x)
-        return self._announced(point)
+            if _same(self.space, values, asked.values):
+                return number
+        return None
 
     def _located(self, x: Mapping[str, Any]) -> Tensor:
         if not isinstance(x, Mapping):
             raise ValueError(f"a point must be a mapping from names to values, got {x!r}")
-        return torch.from_numpy(self.space.encode(x)).unsqueeze(0)
+        return torch.from_numpy(self.space.encode(x))
 
-    def _check_takes(self, x: Mapping[str, Any]) -> None:
+    def _other(self, x: Mapping[str, Any]) -> "_Asked":
+        """A query that was not asked for."""
+        point = self._located(x)
         if not self.takes_any:
             raise ValueError(
                 f"{dict(x)!r} was not asked for, and {self.agent!r} cannot be told of such points; "
                 "tell what ask() returned, or use a network such as 'universal'"
             )
+        return _Asked(point.unsqueeze(0), self.space.decode(point))
 
-    def _announced(self, point: Tensor) -> "_Asked":
-        """Lets a network know of a point ``[1, d]`` (float64) that it has not asked for."""
+    def _announce(self, point: Tensor) -> None:
+        """Lets a network know of a point ``[1, d]`` that it has not asked for."""
         if self._untold or not (self.history or self._pending):
             # One after the other, from the empty observation on, as in training.
-            self._propose()
-            self._correct(None)
+            self._drop(self._propose())
         network: Any = self._optimizer
         self._state = network.announced(self._state, self._as_network_takes(point))
-        return _Asked(point, self.space.decode(point[0]))
 
     def _as_network_takes(self, point: Tensor) -> Tensor:
         network: Any = self._optimizer
@@ -291,11 +365,13 @@ class AskTell:
         self._untold += [_observation(failed, shown) for failed in self._failed]
         self._failed = []
 
+    @_one_at_a_time
     def state_dict(self) -> dict[str, Any]:
         """All that makes the same optimiser again, as JSON holds it: what was asked and told.
 
         Raises:
-            ValueError: If the agent is an object, which JSON does not hold, and not a name.
+            ValueError: If the agent is an object and not a name, or a choice is of a kind that JSON
+                does not have.
         """
         if not isinstance(self.agent, str):
             raise ValueError(
@@ -308,6 +384,7 @@ class AskTell:
             "budget": self.budget,
             "agent": self.agent,
             "seed": self.seed,
+            "workers": self.workers,
             "journal": [dict(event) for event in self._events],
         }
 
@@ -334,7 +411,7 @@ class AskTell:
                     "it with the version of bbo-envs that saved it"
                 )
             space = Space.from_json(state["space"])
-            optimizer = cls(space, state["budget"], state["agent"], state["seed"])
+            optimizer = cls(space, state["budget"], state["agent"], state["seed"], state["workers"])
             for event in state["journal"]:
                 optimizer._replay(event)
             optimizer._journal = journal
@@ -376,13 +453,21 @@ class AskTell:
             state = json.loads(Path(path).read_text())
             if state.pop("sha256") != _digest(state):
                 raise ValueError("its content does not fit its SHA-256")
-        except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except (
+            OSError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise SavedOptimizerError(
                 f"the saved optimiser {path} cannot be read ({type(error).__name__}: {error}); use "
                 "a copy, or tell a new one what is known"
             ) from error
         return cls.from_state_dict(state)
 
+    @_one_at_a_time
     def _replay(self, event: Mapping[str, Any]) -> None:
         self._events.append(dict(event))
         if "ask" in event:
@@ -397,14 +482,24 @@ class AskTell:
         point = torch.tensor([event["tell"]], dtype=torch.float64)
         pending = enumerate(self._pending)
         same = [n for n, asked in pending if torch.equal(asked.query.double(), point)]
-        taken = self._pending.pop(same[0]) if same else self._announced(point)
-        self._take_in(taken, event["y"])
+        if same:
+            taken = self._pending.pop(same[0])
+        else:
+            taken = _Asked(point, self.space.decode(point[0]))
+            self._announce(point)
+        self._take_in(taken, None if event["y"] is None else _finite(event["y"]))
 
 
-def _made(agent: str | Agent, space: Space, budget: int) -> Agent:
+def _made(agent: str | Agent, space: Space, budget: int, workers: int) -> Agent:
     if not isinstance(agent, str):
+        if not (hasattr(agent, "init") and hasattr(agent, "step")):
+            raise ValueError(
+                f"agent must be the name of an optimiser, the path of one, or an agents.Agent, got "
+                f"{agent!r}; agents.trained_names() and agents.CLASSICAL have the names"
+            )
         return agent
-    made = make_agent(agent, Problem(Objective(_never_called, space=space), budget))
+    problem = Problem(Objective(_never_called, space=space), budget, workers)
+    made = make_agent(agent, problem)
     if agent in CLASSICAL:
         return made
     return restarted(cast("Network", made), trained_name(agent, space.dim))
@@ -421,18 +516,43 @@ def _equal(x: Mapping[str, Any], values: dict[str, Any]) -> bool:
     return all(type(x[name]) is type(v) and x[name] == v for name, v in values.items())
 
 
-def _value(y: Any, failed: bool) -> float | None:
-    """A finite number, or None for a failed evaluation."""
-    if failed:
-        return None
+def _same(space: Space, x: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Whether two points are the same, but for how floats were rounded on their way."""
+    for name, parameter in space.parameters.items():
+        if isinstance(parameter, Float):
+            share = (
+                (_SAME, 0.0) if parameter.log else (0.0, _SAME * (parameter.high - parameter.low))
+            )
+            if not math.isclose(x[name], values[name], rel_tol=share[0], abs_tol=share[1]):
+                return False
+        elif x[name] is not values[name] and x[name] != values[name]:
+            return False
+    return True
+
+
+def number_of(name: str, value: Any, remedy: str) -> float:
+    """What an evaluation came to as a float, finite or not.
+
+    Raises:
+        ValueError: If it is no real number; the message names it, and the remedy.
+
+    Example:
+        >>> number_of("y", torch.tensor(2.5), "tell a number")
+        2.5
+    """
     try:
-        value = float(y)
+        if isinstance(value, str | bytes | bytearray) or np.iscomplexobj(value):
+            raise TypeError("it is no real number")
+        return float(value)
     except OverflowError:  # an integer beyond all floats
-        return None
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"y must be a number, got {y!r}; tell(x, failed=True) where there is none"
-        ) from error
+        return math.inf if value > 0 else -math.inf
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be a number, got {value!r}; {remedy}") from error
+
+
+def _finite(y: Any) -> float | None:
+    """A finite number, or None for a failed evaluation."""
+    value = number_of("y", y, "tell(x, failed=True) where there is none")
     return value if math.isfinite(value) else None
 
 

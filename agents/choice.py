@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 AUTOMATIC = "auto"
 
 _FUNCTIONS = "BBO-GP"
+# Evaluations up to which a network is used that conditions a Gaussian process on all of them.
+_MOST_CONDITIONED = 2000
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def recommend(space: "Spacelike", budget: int = 100, workers: int = 1) -> Recomm
     those scores that all of them have and that are nearest to what is asked for. Of the best and
     those within the 95 % interval of its score, the one is taken that proposes fastest.
 
-    Networks that were trained on other functions, or need an extra, are left out. Scores are of the
+    Networks that were trained on other functions, or need an extra, are left out, and so is
+    ``posterior-guided`` beyond 2,000 evaluations, where its proposals take long. Scores are of the
     networks themselves, without the restarts that ``AskTell`` makes beyond their horizons.
 
     Args:
@@ -84,7 +87,8 @@ def recommend(space: "Spacelike", budget: int = 100, workers: int = 1) -> Recomm
     dim = as_space(space).dim
     positive_integer("budget", budget)
     several = positive_integer("workers", workers) > 1
-    scored = {name: _scores(name, several) for name in trained_names() if _fits(name, dim)}
+    names = [name for name in trained_names() if _fits(name, dim, budget)]
+    scored = {name: _scores(name, several) for name in names}
     # Those for any number of dimensions always fit, and others are compared with them.
     wide = [scores for name, scores in scored.items() if _dim(name) is None and scores]
     scored_dim = _nearest(dim, wide)
@@ -114,10 +118,13 @@ def automatic(agent: Any, space: "Spacelike", budget: int, workers: int = 1) -> 
     return recommend(space, budget, workers).agent if chosen else agent
 
 
-def _fits(name: str, dim: int) -> bool:
-    """Whether a network was trained on such functions in so many dimensions, and needs no extra."""
-    of_gp = card(name)["score"]["task"].startswith(_FUNCTIONS)
-    return of_gp and not is_sb3(name) and _dim(name) in (None, dim)
+def _fits(name: str, dim: int, budget: int) -> bool:
+    """Whether a network was trained on such functions, needs no extra, and endures the budget."""
+    facts = card(name)
+    of_gp = facts["score"]["task"].startswith(_FUNCTIONS)
+    conditions = facts["architecture"].get("kind") == "posterior-guided"
+    endures = not conditions or budget <= _MOST_CONDITIONED
+    return of_gp and endures and not is_sb3(name) and _dim(name) in (None, dim)
 
 
 def _dim(name: str) -> int | None:
@@ -148,7 +155,7 @@ def _scores(name: str, several: bool) -> dict[int, dict[int, dict[str, float]]]:
 def _nearest(wanted: int, scores: Sequence[Mapping[int, Any]]) -> int:
     """The number nearest to the one wanted, by ratio, that all of several mappings have."""
     shared: set[int] = set.intersection(*(set(own) for own in scores))
-    return min(shared, key=lambda number: (abs(math.log(number / wanted)), number))
+    return min(shared, key=lambda number: (abs(math.log(number) - math.log(wanted)), number))
 
 
 def _why(chosen: Candidate, candidates: list[Candidate], level: list[Candidate]) -> str:

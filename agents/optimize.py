@@ -3,7 +3,9 @@
 import copy
 import math
 import multiprocessing
+import os
 import pickle
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -25,9 +27,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from agents.asktell import AskTell
+from agents.asktell import AskTell, number_of
 from agents.base import Agent
-from agents.choice import automatic
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import ObjectiveError, UnknownNameError, require_extra
 
@@ -58,7 +59,7 @@ class Trial(NamedTuple):
         y: What the function returned; NaN where the evaluation failed.
         failed: Whether it returned NaN, something infinite or None, or raised.
         seconds: How long it took.
-        error: What it raised, in a line; empty if nothing.
+        error: Why it failed, in a line; empty if it has not.
     """
 
     x: dict[str, Any]
@@ -84,7 +85,7 @@ class Result:
 
     x: dict[str, Any]
     y: float
-    history: list[Trial]
+    history: list[Trial] = field(repr=False)
     maximised: bool = False
 
     def plot(self, path: str | Path | None = None) -> "Figure":
@@ -124,7 +125,7 @@ def minimize(
     budget: int = 100,
     workers: int = 1,
     seed: int = 0,
-    agent: str | Agent = "universal",
+    agent: str | os.PathLike[str] | Agent = "universal",
     *,
     executor: Literal["threads", "processes"] | Executor = "threads",
     callback: Callback | None = None,
@@ -166,7 +167,7 @@ def minimize(
         >>> result.x["layers"], result.x["opt"], len(result.history)
         (3, 'adam', 30)
     """
-    optimizer = AskTell(space, budget, automatic(agent, space, budget, workers), seed)
+    optimizer = AskTell(space, budget, agent, seed, workers)
     return run(f, optimizer, workers, executor, callback, progress, maximised=False)
 
 
@@ -176,7 +177,7 @@ def maximize(
     budget: int = 100,
     workers: int = 1,
     seed: int = 0,
-    agent: str | Agent = "universal",
+    agent: str | os.PathLike[str] | Agent = "universal",
     *,
     executor: Literal["threads", "processes"] | Executor = "threads",
     callback: Callback | None = None,
@@ -189,23 +190,26 @@ def maximize(
         >>> result.x, result.y
         ({'a': 3}, 0.0)
     """
-    optimizer = AskTell(space, budget, automatic(agent, space, budget, workers), seed)
+    optimizer = AskTell(space, budget, agent, seed, workers)
     return run(f, optimizer, workers, executor, callback, progress, maximised=True)
 
 
 class _Outcome(NamedTuple):
-    y: float
+    """What the function returned, if that is a number, or else raised."""
+
+    y: float | None
     seconds: float
-    error: Exception | None
+    error: Exception | None = None
 
 
 def _evaluate(f: Callable[[dict[str, Any]], Any], x: dict[str, Any]) -> _Outcome:
-    started, error = time.perf_counter(), None
+    started, y, error = time.perf_counter(), None, None
     try:
         returned = f(x)
-        y = math.nan if returned is None else float(returned)
+        if returned is not None:
+            y = number_of("what the function returns", returned, "or None where there is none")
     except Exception as raised:  # whatever a user's function may raise
-        y, error = math.nan, raised
+        error = raised
     return _Outcome(y, time.perf_counter() - started, error)
 
 
@@ -242,6 +246,8 @@ def run(
     out: dict[Future[_Outcome], dict[str, Any]] = {}
     again, stop = optimizer.pending, False
     positive_integer("workers", workers)
+    if executor == "processes" and workers > 1:
+        _check_sent(f)
     with ExitStack() as stack, _shown(progress) as bar:
         pool = stack.enter_context(_pool(executor, workers))
         show = bar.add_task("", total=budget, completed=len(history))
@@ -273,7 +279,7 @@ def run(
                 bar.update(show, advance=1, description=best)
     succeeded = [trial for trial in history if not trial.failed]
     if not succeeded:
-        last = history[-1].error or f"the last returned {history[-1].y}"
+        last = history[-1].error or "why has not been kept"
         raise ObjectiveError(
             f"none of the {len(history)} evaluations succeeded ({last}); check the function at "
             f"{history[-1].x}"
@@ -289,21 +295,39 @@ def trials_of(optimizer: AskTell, maximised: bool) -> list[Trial]:
 
 
 def _trial(x: dict[str, Any], outcome: _Outcome, *, raises: bool) -> Trial:
-    error = ""
     if outcome.error is not None:
         if raises:
             raise outcome.error
         error = f"{type(outcome.error).__name__}: {outcome.error}"
         warnings.warn(f"the evaluation of {x} failed ({error})", stacklevel=3)
-    failed = not math.isfinite(outcome.y)
-    return Trial(x, math.nan if failed else outcome.y, failed, outcome.seconds, error)
+    elif outcome.y is not None and math.isfinite(outcome.y):
+        return Trial(x, outcome.y, False, outcome.seconds, "")
+    else:
+        error = f"it returned {outcome.y}"
+    return Trial(x, math.nan, True, outcome.seconds, error)
+
+
+def _check_sent(f: Callable[..., Any]) -> None:
+    """Checks that a function can be sent to other processes."""
+    try:
+        pickle.dumps(f)
+    except Exception as error:  # whatever its parts raise
+        raise ValueError(
+            f"processes need a function of a module, got {f!r} ({error}); define it there by def, "
+            "or use executor='threads'"
+        ) from error
 
 
 @contextmanager
 def _pool(executor: str | Executor, workers: int) -> Iterator[Executor | None]:
     """What evaluates; None for this thread itself."""
-    if not isinstance(executor, Executor) and executor not in _POOLS:
+    if isinstance(executor, str) and executor not in _POOLS:
         raise UnknownNameError("executor", executor, _POOLS)
+    if not isinstance(executor, str | Executor):
+        raise ValueError(
+            "executor must be 'threads', 'processes' or an instance of "
+            f"concurrent.futures.Executor, got {executor!r}"
+        )
     if isinstance(executor, Executor) or workers == 1:
         yield executor if isinstance(executor, Executor) else None
         return
@@ -332,7 +356,7 @@ def _outcome(future: Future[_Outcome]) -> _Outcome:
     try:
         return future.result()
     except Exception as lost:  # each executor has its own words for it
-        return _Outcome(math.nan, math.nan, lost)
+        return _Outcome(None, math.nan, lost)
 
 
 def _shown(progress: bool) -> Progress:
@@ -343,4 +367,6 @@ def _shown(progress: bool) -> Progress:
         TimeElapsedColumn(),
         console=Console(stderr=True),
         disable=not progress,
+        # In a terminal, what the function prints goes above the bar; in a file it stays there.
+        redirect_stdout=sys.stdout.isatty(),
     )

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as pack_tensors
@@ -62,6 +63,11 @@ def load(name: str | Path) -> Network:
         6
     """
     path = _path(name)
+    if not path.exists():
+        raise WeightsError(
+            f"the weights {path} cannot be read: No such file; correct the path, or "
+            f"name one of {', '.join(trained_names())}"
+        )
     facts = card(path)
     if is_sb3(path):
         require_extra(f"the network {str(name)!r}", "rl", "stable_baselines3", "sb3_contrib")
@@ -78,8 +84,10 @@ def load(name: str | Path) -> Network:
             f"{str(facts.get('sha256'))[:12]}…; {_REMEDY}"
         )
     try:
-        agent = _build(facts["architecture"])
-        agent.load_state_dict(parse_tensors(data))
+        tensors = parse_tensors(data)
+        with torch.random.fork_rng(devices=[]):  # layers are drawn at random before they are filled
+            agent = _build(facts["architecture"])
+        agent.load_state_dict(tensors)
     except (
         SafetensorError,
         ImportError,
@@ -92,6 +100,8 @@ def load(name: str | Path) -> Network:
         raise WeightsError(
             f"the weights {path} do not fit their card ({type(error).__name__}: {error}); {_REMEDY}"
         ) from error
+    # Whatever PyTorch's default is at the moment.
+    agent = agent.to(next(iter(tensors.values())).dtype)
     return agent.eval().requires_grad_(False)
 
 

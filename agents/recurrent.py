@@ -190,9 +190,8 @@ def open_uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         True
     """
     tiny = torch.finfo(torch.float32).eps
-    return torch.empty(shape, device=generator.device).uniform_(
-        tiny, 1.0 - tiny, generator=generator
-    )
+    draws = torch.empty(shape, dtype=torch.float32, device=generator.device)
+    return draws.uniform_(tiny, 1.0 - tiny, generator=generator)
 
 
 def initialise(module: nn.Module, generator: torch.Generator | None) -> None:

@@ -54,6 +54,8 @@ def read_policy(path: Path) -> BasePolicy:
         WeightsError: If the file is missing, damaged, holds anything else, or cannot be rebuilt
             without unpickling.
     """
+    if not path.exists() and not Path(f"{path}.zip").exists():
+        raise WeightsError(f"the model {path} cannot be read: No such file; correct the path")
     try:
         recipe, weights = _exported(path) if path.suffix == ".safetensors" else _zipped(path)
         policy = _build(recipe)

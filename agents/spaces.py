@@ -27,7 +27,7 @@ def as_space(space: "Spacelike") -> Space:
     if isinstance(space, Space):
         return space
     # Told by their modules, so that neither library is imported.
-    if type(space).__module__.startswith("ConfigSpace"):
+    if any(kind.__module__.startswith("ConfigSpace") for kind in type(space).__mro__):
         return Space.from_configspace(cast("ConfigurationSpace", space))
     if isinstance(space, Mapping):
         if any(type(value).__module__ == "optuna.distributions" for value in space.values()):

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
+
 from bbo_envs.checks import number_between
 
 T = TypeVar("T")
 
+# To how much of itself a number is rounded in these precisions.
+_FLOAT32, _FLOAT64 = 2.0**-23, 2.0**-50
 _LARGEST = 2**40  # of integers: beyond it float64 no longer tells the bins of a log scale apart
 
 
@@ -100,6 +104,14 @@ class Float(Parameter):
         return Axis(start, stop, self.low, self.high, 1, self.log, False)
 
     def locate(self, name: str, value: Any) -> float:
+        if _is_number(value):
+            # An end may come back rounded to float32, or by arithmetic of whoever moved it.
+            for end in (self.low, self.high):
+                slack = _FLOAT32 * abs(end) + (
+                    0.0 if self.log else _FLOAT64 * (self.high - self.low)
+                )
+                if abs(float(value) - end) <= min(slack, 1e-6 * (self.high - self.low)):
+                    value = end
         return self._scale(number_between(name, value, self.low, self.high))
 
     def value(self, number: float) -> float:
@@ -259,6 +271,11 @@ def make_parameter(name: str, given: Any) -> Parameter:
     if isinstance(given, Parameter):
         return given
     if isinstance(given, list):
+        if len(given) == 3 and given[2] == "log" and all(map(_is_number, given[:2])):
+            raise ValueError(
+                f"parameter {name!r} must be a tuple where it is a range, got the list {given!r}; "
+                "write (low, high, 'log')"
+            )
         return named(name, Categorical, given)
     if isinstance(given, tuple) and len(given) >= 2 and given[2:] in ((), ("log",)):
         low, high = given[:2]
@@ -321,10 +338,11 @@ def _distinct(kind: str, values: Any) -> tuple[Any, ...]:
         )
     if len(set(values)) < len(values):
         raise ValueError(f"{kind} must be distinct, got {list(values)}; leave out repetitions")
-    return tuple(values)
+    return tuple(value.item() if isinstance(value, np.generic) else value for value in values)
 
 
 def _index(name: str, value: Any, values: Sequence[Any]) -> int:
-    if value not in values:
-        raise ValueError(f"{name} must be one of {list(values)}, got {value!r}")
-    return values.index(value)
+    try:
+        return values.index(value)
+    except ValueError:  # such as of arrays, which are neither equal nor not
+        raise ValueError(f"{name} must be one of {list(values)}, got {value!r}") from None

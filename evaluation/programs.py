@@ -240,6 +240,7 @@ def minimize_program(
         "agent": automatic(agent, space, budget, workers),
         "seed": seed,
         "budget": budget,
+        "workers": workers,
         "words": program.words,
         "maximised": maximised,
     }
@@ -257,7 +258,7 @@ def minimize_program(
             )
         else:
             note(facts)
-            optimizer = AskTell(space, budget, facts["agent"], seed, note)
+            optimizer = AskTell(space, budget, facts["agent"], seed, workers, note)
 
         known = trials_of(optimizer, maximised)
         board = Board(space.names, known, budget, maximised, console)
@@ -281,7 +282,7 @@ def minimize_program(
 
 def _check_same(journal: Path, theirs: dict[str, Any], mine: dict[str, Any]) -> None:
     for key, value in mine.items():
-        if key != "budget" and theirs.get(key) != value:
+        if key not in ("budget", "workers") and theirs.get(key) != value:
             raise SavedOptimizerError(
                 f"{journal} is of a search with {key}={theirs.get(key)!r}, not {value!r}; go on "
                 "with the same command, or name another journal"

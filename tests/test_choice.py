@@ -77,6 +77,14 @@ def test_networks_for_other_dimensions_functions_and_extras_are_left_out(cards):
     assert [candidate.name for candidate in recommend(cube(2)).candidates] == ["for-two", "wide"]
 
 
+def test_what_takes_ever_longer_is_left_out_where_the_budget_is_large(cards):
+    cards["wide"] = facts([entry(6, -1.0), entry(2, -1.0)], 1, dims=[6, 2])
+    cards["slow"] = facts([entry(6, -2.0)], 9, kind="posterior-guided", dims=[6])
+    assert recommend(cube(6), 2_000).agent == "slow"
+    assert recommend(cube(6), 2_001).agent == "wide"
+    assert recommend(cube(6), 10**400).agent == "wide"
+
+
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("budget", [5, 60, 1000])
 @pytest.mark.parametrize("dim", [1, 2, 5, 6, 7, 30])
@@ -98,6 +106,7 @@ def test_the_automatic_agent_is_the_one_recommended():
     space = {"a": (0.0, 1.0), "n": (1, 8), "kind": ["x", "y"]}
     named = recommend(space, 8, 4).agent
     assert AskTell(space, 8, "auto").agent == recommend(space, 8).agent
+    assert AskTell(space, 8, "auto", workers=4).agent == named
 
     def f(x):
         return x["a"] + x["n"]

@@ -6,9 +6,11 @@ import sys
 import warnings
 
 import pytest
+from ray import tune
 
 from agents import AskTell, minimize
-from agents.integrations.ray import BBOSearch, RayExecutor
+from agents.integrations.ray import BBOSearch, RayExecutor, space_of_ray
+from bbo_envs import Ordinal, Space
 
 SPACE = {"lr": (1e-5, 1e-1, "log"), "layers": (1, 8)}
 
@@ -39,21 +41,81 @@ def test_a_saved_search_goes_on(tmp_path):
     search.suggest("b")
     search.on_trial_complete("a", {"loss": 1.0})
     search.save(str(tmp_path / "search.json"))
-    again = BBOSearch(SPACE, "loss", "min", budget=10)
+    again = BBOSearch()
     again.restore(str(tmp_path / "search.json"))
     for each in (search, again):
         each.on_trial_complete("b", {"loss": 2.0})
     assert again.suggest("c") == search.suggest("c")
 
 
-def test_a_space_beside_its_own_is_refused():
-    with pytest.raises(ValueError, match=r"must be empty, got \['lr'\]"):
-        BBOSearch(SPACE).set_search_properties("loss", "min", {"lr": 0.1})
+def test_what_is_not_known_is_asked_for():
+    """Ray hands metric and mode on with a param_space only; without them all trials would fail."""
+    for search in (BBOSearch(SPACE), BBOSearch(SPACE, "loss"), BBOSearch(SPACE, mode="min")):
+        with pytest.raises(ValueError, match=r"metric and mode must be known, .* name them in"):
+            search.suggest("a")
+    with pytest.raises(ValueError, match="nothing to search over; give BBOSearch a space"):
+        BBOSearch(metric="loss", mode="min").suggest("a")
+    search = BBOSearch(SPACE, "los", "min")
+    search.suggest("a")
+    with pytest.raises(ValueError, match=r"must report 'los', got \['loss'\]"):
+        search.on_trial_complete("a", {"loss": 1.0})
+
+
+def test_the_space_may_be_rays_own():
+    config = {
+        "lr": tune.loguniform(1e-5, 1e-1),
+        "net": {"layers": tune.randint(1, 9), "width": tune.qrandint(16, 64, 16), "act": "relu"},
+        "momentum": tune.uniform(0.0, 0.99),
+        "drop": tune.quniform(0.0, 0.75, 0.25),
+        "units": tune.lograndint(1, 101),
+        "steps": tune.qrandint(1, 5, 1),
+        "opt": tune.choice(["adam", "sgd"]),
+    }
+    search = BBOSearch(budget=10, seed=2)
+    assert search.set_search_properties("loss", "max", config)
+    expected = {
+        "lr": (1e-5, 1e-1, "log"),
+        "momentum": (0.0, 0.99),
+        "drop": Ordinal([0.0, 0.25, 0.5, 0.75]),
+        "units": (1, 100, "log"),
+        "steps": (1, 5),
+        "opt": ["adam", "sgd"],
+        "net/layers": (1, 8),
+        "net/width": Ordinal([16, 32, 48, 64]),
+    }
+    assert space_of_ray(config) == dict(Space(expected).parameters)
+    found = search.suggest("a")
+    assert set(found) == {"lr", "momentum", "drop", "units", "steps", "opt", "net"}
+    assert set(found["net"]) == {"layers", "width"}  # the rest is constant
+    search.on_trial_complete("a", {"loss": 3.0})
+    assert search._optimizer.best.y == -3.0
+
+
+@pytest.mark.parametrize(
+    ("domain", "message"),
+    [
+        (lambda: tune.randn(0, 1), "'x' is a Float with a sampler"),
+        (lambda: tune.grid_search([1, 2]), r"no grid, got \['x'\]; use tune.choice"),
+        (lambda: tune.sample_from(lambda spec: 1), "'x' is a Function"),
+        (lambda: tune.qloguniform(1e-3, 1, 1e-3), "'x' is a Float with a sampler"),
+    ],
+)
+def test_what_no_space_has_is_refused(domain, message):
+    with pytest.raises(ValueError, match=message):
+        BBOSearch().set_search_properties("loss", "min", {"x": domain()})
+
+
+def test_there_is_one_space():
+    with pytest.raises(ValueError, match=r"param_space has another, of \['lr'\]; keep one"):
+        BBOSearch(SPACE).set_search_properties("loss", "min", {"lr": tune.uniform(0, 1)})
+    assert BBOSearch(SPACE).set_search_properties("loss", "min", {"width": 3})
 
 
 def test_what_cannot_be_saved_or_done_is_refused_at_once():
     with pytest.raises(ValueError, match="mode must be 'min' or 'max', got 'maximum'"):
         BBOSearch(SPACE, mode="maximum")
+    with pytest.raises(ValueError, match="budget must be"):
+        BBOSearch(budget=0)
     with pytest.raises(ValueError, match="JSON"):
         BBOSearch({"layers": [(64, 64), (32, 32)]})
 
@@ -88,9 +150,9 @@ def test_ray_evaluates_for_minimize():
 
 
 @pytest.mark.slow
-def test_ray_tunes_with_it(tmp_path):
+@pytest.mark.parametrize("whose", ["its own", "Ray's"])
+def test_ray_tunes_with_it(whose, tmp_path):
     import ray
-    from ray import tune
 
     # Workers cannot import this module.
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -100,14 +162,20 @@ def test_ray_tunes_with_it(tmp_path):
             raise OverflowError
         tune.report({"loss": loss(config)})
 
+    if whose == "its own":
+        search, param_space = BBOSearch(SPACE, "loss", "min", budget=12), None
+    else:
+        search = BBOSearch(budget=12)
+        param_space = {"lr": tune.loguniform(1e-5, 1e-1), "layers": tune.randint(1, 9)}
     ray.init(num_cpus=2, include_dashboard=False)
     try:
         tuner = tune.Tuner(
             trainable,
+            param_space=param_space,
             tune_config=tune.TuneConfig(
                 metric="loss",
                 mode="min",
-                search_alg=BBOSearch(SPACE, budget=12),
+                search_alg=search,
                 num_samples=12,
                 max_concurrent_trials=2,
             ),
@@ -119,4 +187,7 @@ def test_ray_tunes_with_it(tmp_path):
     assert len(found) == 12
     best = found.get_best_result()
     assert best.metrics["loss"] == pytest.approx(loss(best.config))
-    assert best.metrics["loss"] < 2.0
+    known = search._optimizer.history
+    assert len(known) == 12
+    assert all(e.failed == (e.x["layers"] == 8) for e in known)
+    assert search._optimizer.best.y == pytest.approx(best.metrics["loss"])

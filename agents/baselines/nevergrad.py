@@ -16,9 +16,15 @@ class _NGOpt:
         space = nevergrad.p.Array(shape=(dim,)).set_bounds(0.0, 1.0)
         space.random_state = np.random.RandomState(seed)
         self.optimizer = nevergrad.optimizers.NGOpt(space, budget=budget, num_workers=workers)
+        self.workers = workers
         self.pending: list[tuple[Point, Any]] = []
 
     def ask(self) -> Point:
+        if len(self.pending) >= self.workers:  # or the library would wait for ever
+            raise ValueError(
+                f"ngopt was told of {self.workers} workers, and waits for as many values; tell "
+                "them, or name a larger number of workers"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             candidate = self.optimizer.ask()

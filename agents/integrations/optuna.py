@@ -38,6 +38,7 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
         agent: The name of an optimiser, as for ``agents.make_agent``.
         seed: Of everything random.
         space: What Optuna calls a search space, where it is known before the first trial.
+        workers: How many trials run at a time, which some classical optimisers are told.
 
     Raises:
         ValueError: If budget is not positive.
@@ -57,10 +58,12 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
         agent: str = "universal",
         seed: int = 0,
         space: dict[str, BaseDistribution] | None = None,
+        workers: int = 1,
     ) -> None:
         self.budget = positive_integer("budget", budget)
         self.agent = agent
         self.seed = seed
+        self.workers = positive_integer("workers", workers)
         self._given = space
         self._intersection = IntersectionSearchSpace()
         self._independent = RandomSampler(seed=seed)
@@ -160,7 +163,7 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
         self._warned: set[str] = set()
         self._optimizer: AskTell | None = None
         if search_space:
-            self._optimizer = AskTell(search_space, self.budget, self.agent, seed)
+            self._optimizer = AskTell(search_space, self.budget, self.agent, seed, self.workers)
 
     def _expect_others(self, study: Study, own: FrozenTrial) -> None:
         """Tells of the points that others are evaluating, such as other processes."""

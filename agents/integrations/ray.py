@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.asktell import AskTell
-from agents.spaces import as_space
+from bbo_envs import Categorical, Float, Integer, Ordinal
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import MissingExtraError
+from bbo_envs.space import Parameter
 
 try:
     import ray
-    from ray.tune.search import Searcher
+    from ray.tune.search import Searcher, sample
+    from ray.tune.search.variant_generator import parse_spec_vars
+    from ray.tune.utils.util import flatten_dict, unflatten_dict
 except ImportError:
     raise MissingExtraError("agents.integrations.ray", "ray") from None
 
@@ -24,16 +27,19 @@ if TYPE_CHECKING:
 class BBOSearch(Searcher):  # type: ignore[misc]  # of no type here
     """Proposes the configurations of Ray Tune's trials.
 
-    Trials that are still running are known to the network. Those that end with an error count as
-    failed evaluations. ``Tuner.restore`` goes on with what was known.
+    Trials that are still running are known to the network. Those that end with an error, or without
+    a result, count as failed evaluations. ``Tuner.restore`` goes on with what was known.
 
     Args:
-        space: As for ``AskTell``; what is not searched over is left to the trainable itself.
-        metric: The name of what a trial reports; that of the ``TuneConfig`` if there is none here.
+        space: As for ``AskTell``; what is not searched over is left to the trainable itself, or to
+            ``param_space``. Without it, ``param_space`` is searched over.
+        metric: The name of what a trial reports. Ray hands on that of its ``TuneConfig`` together
+            with ``param_space`` only: beside a space of one's own, both must be named here.
         mode: ``"min"`` or ``"max"``; likewise.
         budget: How many trials there will be.
         agent: The name of an optimiser, as for ``agents.make_agent``.
         seed: Of everything random.
+        workers: How many trials run at a time, which some classical optimisers are told.
 
     Raises:
         ValueError: If an argument is malformed.
@@ -46,61 +52,108 @@ class BBOSearch(Searcher):  # type: ignore[misc]  # of no type here
 
     def __init__(
         self,
-        space: "Spacelike",
+        space: "Spacelike | None" = None,
         metric: str | None = None,
         mode: str | None = None,
         budget: int = 100,
         agent: str = "universal",
         seed: int = 0,
+        workers: int = 1,
     ) -> None:
         super().__init__(metric=metric, mode=mode)
-        # Under the names that Ray's own searches have.
-        self._metric, self._mode = metric, mode
-        positive_integer("budget", budget)
         if mode not in (None, "min", "max"):
             raise ValueError(f"mode must be 'min' or 'max', got {mode!r}")
-        self._optimizer = AskTell(as_space(space), budget, agent, seed)
+        # Under the names that Ray's own searches have.
+        self._metric, self._mode = metric, mode
+        self._budget = positive_integer("budget", budget)
+        self._agent, self._seed, self._workers = agent, seed, workers
+        self._own_space = space is not None
+        self._optimizer: AskTell | None = None
+        self._out: dict[str, dict[str, Any]] = {}
+        if space is not None:
+            self._begin(space)
+
+    def _begin(self, space: "Spacelike") -> None:
+        self._optimizer = AskTell(space, self._budget, self._agent, self._seed, self._workers)
         # Ray saves a search now and then: what cannot be is refused at once.
         json.dumps(self._optimizer.state_dict())
-        self._out: dict[str, dict[str, Any]] = {}
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
     ) -> bool:
-        """Takes the metric and its direction from Ray's configuration."""
-        if config:
+        """Takes the metric, its direction and the space from Ray's configuration.
+
+        Raises:
+            ValueError: If there are two spaces, or a parameter is of a kind that no ``Space`` has.
+        """
+        found = space_of_ray(config)
+        if found and self._own_space:
             raise ValueError(
-                f"BBOSearch has its own space, param_space must be empty, got {sorted(config)}; "
-                "name them in BBOSearch(space)"
+                "BBOSearch has a space of its own, and param_space has another, of "
+                f"{sorted(found)}; keep one"
             )
         self._metric = self._metric or metric
         self._mode = self._mode or mode
+        if found and self._optimizer is None:
+            self._begin(found)
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
-        """The configuration of a trial that begins."""
+        """The configuration of a trial that begins.
+
+        Raises:
+            ValueError: If the space, the metric or its direction is not known.
+        """
+        if self._optimizer is None:
+            raise ValueError(
+                "there is nothing to search over; give BBOSearch a space, or the Tuner a "
+                "param_space with tune.uniform() and the like"
+            )
+        if self._metric is None or self._mode is None:
+            raise ValueError(
+                f"metric and mode must be known, got {self._metric!r} and {self._mode!r}; name "
+                "them in BBOSearch(space, metric, mode)"
+            )
         self._out[trial_id] = self._optimizer.ask()
-        return dict(self._out[trial_id])
+        nested: dict[str, Any] = unflatten_dict(self._out[trial_id])
+        return nested
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Takes in what a trial came to."""
-        asked = self._out.pop(trial_id, None)
-        if asked is None:
+        """Takes in what a trial came to.
+
+        Raises:
+            ValueError: If it ended well, and does not report the metric.
+        """
+        if trial_id not in self._out:
             return
-        y = None if error or not result else result.get(str(self._metric))
+        assert self._optimizer is not None  # it has proposed that trial
+        failed = error or not result
+        if result and not error and self._metric not in result:
+            raise ValueError(
+                f"a trial must report {self._metric!r}, got {sorted(result)}; report it, or name "
+                "another metric"
+            )
         sign = -1.0 if self._mode == "max" else 1.0
-        self._optimizer.tell(asked, None if y is None else sign * y, failed=y is None)
+        y = None if failed or not result else sign * result[str(self._metric)]
+        self._optimizer.tell(self._out.pop(trial_id), y, failed=failed)
 
     def get_state(self) -> dict[str, Any]:
         """All that makes the same search again, as JSON holds it."""
-        return {"optimizer": self._optimizer.state_dict(), "out": self._out}
+        return {
+            "optimizer": self._optimizer and self._optimizer.state_dict(),
+            "out": self._out,
+            "metric": self._metric,
+            "mode": self._mode,
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from what ``get_state`` gave."""
-        self._optimizer = AskTell.from_state_dict(state["optimizer"])
+        known = state["optimizer"]
+        self._optimizer = known and AskTell.from_state_dict(known)
         self._out = dict(state["out"])
+        self._metric, self._mode = state["metric"], state["mode"]
 
     def save(self, checkpoint_path: str) -> None:
         """Writes what ``get_state`` gives, as JSON."""
@@ -109,6 +162,53 @@ class BBOSearch(Searcher):  # type: ignore[misc]  # of no type here
     def restore(self, checkpoint_path: str) -> None:
         """Reads what ``save`` wrote."""
         self.set_state(json.loads(Path(checkpoint_path).read_text()))
+
+
+def space_of_ray(config: dict[str, Any]) -> dict[str, Parameter]:
+    """The parameters of a ``param_space``; nested ones are named by their path, as ``"a/b"``.
+
+    What is constant there is none of them.
+
+    Raises:
+        ValueError: If one is of a kind that no ``Space`` has, such as a grid or a normal one.
+
+    Example:
+        >>> from ray import tune
+        >>> space_of_ray({"net": {"layers": tune.randint(1, 9), "width": 32}})
+        {'net/layers': Integer(low=1, high=8, log=False)}
+    """
+    _, _, grids = parse_spec_vars(config)
+    if grids:
+        names = ["/".join(path) for path, _ in grids]
+        raise ValueError(f"BBOSearch searches over no grid, got {names}; use tune.choice")
+    _, domains, _ = parse_spec_vars(flatten_dict(config, prevent_delimiter=True))
+    return {"/".join(path): _parameter("/".join(path), domain) for path, domain in domains}
+
+
+def _parameter(name: str, domain: sample.Domain) -> Parameter:
+    sampler, step = domain.get_sampler(), None
+    if isinstance(sampler, sample.Quantized):
+        sampler, step = sampler.sampler, sampler.q
+    log = isinstance(sampler, sample.LogUniform)
+    if isinstance(domain, sample.Categorical):
+        return Categorical(domain.categories)
+    if log or isinstance(sampler, sample.Uniform):
+        if isinstance(domain, sample.Float):
+            if step is None:
+                return Float(domain.lower, domain.upper, log)
+            if not log:
+                number = round((domain.upper - domain.lower) / step)
+                return Ordinal([domain.lower + step * n for n in range(number + 1)])
+        if isinstance(domain, sample.Integer):
+            # The upper end of a range is one of its values only where there is a step.
+            if step in (None, 1):
+                return Integer(domain.lower, domain.upper - (step is None), log)
+            if not log:
+                return Ordinal(range(domain.lower, domain.upper + 1, step))
+    raise ValueError(
+        f"parameter {name!r} is a {type(domain).__name__} with a sampler that BBOSearch does not "
+        "have; use tune.uniform, loguniform, quniform, randint, lograndint, qrandint or choice"
+    )
 
 
 class RayExecutor(Executor):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.asktell import AskTell
-from agents.choice import automatic
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import MissingExtraError
 from bbo_envs.seeds import AGENT_SEED
@@ -98,10 +97,9 @@ class BBOSearchCV(BaseSearchCV):  # type: ignore[misc]  # of no type here
         seed = int(check_random_state(self.random_state).randint(AGENT_SEED))
         left = positive_integer("n_iter", self.n_iter)
         positive_integer("n_points", self.n_points)
-        agent = automatic(self.agent, self.param_space, left, self.n_points)
         if isinstance(self.scoring, list | tuple | set | dict):
             self._check_refit(self.scoring)
-        optimizer = AskTell(self.param_space, left, agent, seed)
+        optimizer = AskTell(self.param_space, left, self.agent, seed, self.n_points)
         known = False
         while left:
             settings = optimizer.ask(min(self.n_points, left))
