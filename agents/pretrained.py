@@ -65,7 +65,7 @@ def load(name: str | Path) -> Network:
     path = _path(name)
     if not path.exists():
         raise WeightsError(
-            f"the weights {path} cannot be read: No such file; correct the path, or "
+            f"the weights {path} cannot be read (No such file); correct the path, or "
             f"name one of {', '.join(trained_names())}"
         )
     facts = card(path)

@@ -55,7 +55,7 @@ def read_policy(path: Path) -> BasePolicy:
             without unpickling.
     """
     if not path.exists() and not Path(f"{path}.zip").exists():
-        raise WeightsError(f"the model {path} cannot be read: No such file; correct the path")
+        raise WeightsError(f"the model {path} cannot be read (No such file); correct the path")
     try:
         recipe, weights = _exported(path) if path.suffix == ".safetensors" else _zipped(path)
         policy = _build(recipe)
