@@ -5,9 +5,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from itertools import accumulate
+from typing import Any, Literal, NamedTuple
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -16,8 +18,10 @@ from rich.text import Text
 
 from agents.optimize import Trial
 
-# More rows than fit on a screen would be cut off.
-_LAST = 8
+# Of what has ended, so many rows; around all rows there are so many lines: headings and the bar.
+_LAST, _AROUND = 8, 6
+# The widest column, what is around each, and the heading of one that stands for the rest.
+_WIDEST, _PADDING, _MORE = 24, 3, "and {} more"
 
 
 class Board:
@@ -78,30 +82,65 @@ class Board:
     def __rich__(self) -> RenderableType:
         with self._lock:
             trials, running = list(self._trials), list(self._running.values())
-        table = Table(box=box.SIMPLE_HEAD)
-        for heading in ("", "value", "seconds", *self.names):
-            table.add_column(
-                Text(heading), justify="left" if heading == "" else "right", no_wrap=True
-            )
         known = [n for n, trial in enumerate(trials) if not trial.failed]
         best = (max if self.maximised else min)(known, key=lambda n: trials[n].y, default=-1)
         first = max(0, len(trials) - _LAST)
+        rows = []
         for n in [best] * (0 <= best < first) + list(range(first, len(trials))):
             trial, style = trials[n], "bold green" if n == best else ""
             label = f"{n + 1} best" if n == best else str(n + 1)
             seconds = "" if math.isnan(trial.seconds) else f"{trial.seconds:.1f}"
-            table.add_row(label, _value(trial), seconds, *self._point(trial.x), style=style)
+            rows.append(_Row(label, _value(trial), seconds, trial.x, style))
         now = time.monotonic()
-        for x, since in running:
-            table.add_row("running", "", f"{now - since:.1f}", *self._point(x), style="dim")
+        room = max(1, self.console.height - len(rows) - _AROUND)
+        for x, since in running[:room]:
+            rows.append(_Row("running", "", f"{now - since:.1f}", x, "dim"))
+        if len(running) > room:
+            rows.append(_Row(f"and {len(running) - room} more", "", "", {}, "dim"))
         count = Text(f"  {len(trials)} of {self.budget} evaluations  ")
         bar = Table.grid()
-        bar.add_row(count, ProgressBar(self.budget, len(trials), width=40))
-        return Group(table, bar)
+        bar.add_row(count, ProgressBar(self.budget, len(trials), width=min(40, self._left(count))))
+        return Group(self._table(rows), bar)
 
-    def _point(self, x: dict[str, Any]) -> list[Text]:
+    def _table(self, rows: "list[_Row]") -> Table:
+        """The rows, with as many of the parameters as fit; long choices are cut off."""
+        columns = [
+            ["", *(row.label for row in rows)],
+            ["value", *(row.value for row in rows)],
+            ["seconds", *(row.seconds for row in rows)],
+        ]
+        for name in self.names:
+            columns.append([name, *(_short(row.x[name]) if row.x else "" for row in rows)])
+        widths = [min(_WIDEST, max(map(cell_len, column))) for column in columns]
+        ends = list(accumulate(width + _PADDING for width in widths))
+        shown = len(columns)
+        if ends[-1] > self.console.width:
+            left = self.console.width - len(_MORE) - _PADDING
+            shown = max(3, sum(end <= left for end in ends))
+            rest = [_MORE.format(len(columns) - shown), *[""] * len(rows)]
+            fits = shown > 3
+            columns[shown:], widths[shown:] = [rest] * fits, [len(_MORE)] * fits
+        table = Table(box=box.SIMPLE_HEAD)
         # As text, for names and choices may look like markup.
-        return [Text(_short(x[name])) for name in self.names]
+        for n, ((heading, *_), width) in enumerate(zip(columns, widths, strict=True)):
+            justify: Literal["left", "right"] = "right" if 0 < n < shown else "left"
+            table.add_column(Text(heading), justify=justify, no_wrap=True, width=width)
+        for row, cells in zip(rows, list(zip(*columns, strict=True))[1:], strict=True):
+            table.add_row(*map(Text, cells), style=row.style)
+        return table
+
+    def _left(self, text: Text) -> int:
+        return max(1, self.console.width - text.cell_len)
+
+
+class _Row(NamedTuple):
+    """A row of the table; x is empty where it is of no one point."""
+
+    label: str
+    value: str
+    seconds: str
+    x: dict[str, Any]
+    style: str
 
 
 def _value(trial: Trial) -> str:

@@ -6,8 +6,9 @@ import shlex
 import signal
 import string
 import subprocess
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from agents.asktell import AskTell, SavedOptimizerError
 from agents.choice import AUTOMATIC, automatic
+from agents.make import CLASSICAL
 from agents.optimize import Result, run, trials_of
 from bbo_envs import Space
 from bbo_envs.checks import number_between
@@ -25,7 +27,8 @@ from evaluation.board import Board
 
 # What every journal begins with.
 _BEGINNING = b'{"format": '
-
+# How many bytes at the end of a program's output are looked at.
+_TAIL = 2**20
 
 # Files are locked on Unix only.
 fcntl: ModuleType | None
@@ -74,7 +77,7 @@ class Program:
         self.words = shlex.split(command)
         self.timeout = None if timeout is None else number_between("timeout", timeout, 0.0)
         self.attempts = 1 + int(number_between("retries", retries, 0))
-        self._running: set[subprocess.Popen[str]] = set()
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         named = {
@@ -128,35 +131,33 @@ class Program:
                 _kill(process)
 
     def _run(self, words: list[str]) -> tuple[int, str, str]:
-        """Status and output of a program; where it is given up, what it has started ends too."""
-        with self._lock:
-            if self._stopped.is_set():
-                raise ProgramError(f"{shlex.join(words)} was not started")
-            process = subprocess.Popen(  # noqa: S603 (what the user has asked for)
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                encoding="utf-8",
-                errors="replace",
-                start_new_session=True,
-            )
-            self._running.add(process)
-        try:
-            output, errors = process.communicate(timeout=self.timeout)
-        except BaseException:
-            _kill(process)
-            # What has left its group may hold its output open for ever.
-            with suppress(subprocess.TimeoutExpired):
-                process.communicate(timeout=1.0)
-            for pipe in (process.stdout, process.stderr):
-                assert pipe is not None
-                pipe.close()
-            raise
-        finally:
+        """Status and output of a program; where it is given up, what it has started ends too.
+
+        The output goes to files: it may be large, and what the program has started may hold it open
+        when the program itself has long ended.
+        """
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             with self._lock:
-                self._running.discard(process)
-        return process.returncode, output, errors
+                if self._stopped.is_set():
+                    raise ProgramError(f"{shlex.join(words)} was not started")
+                process = subprocess.Popen(  # noqa: S603 (what the user has asked for)
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=errors,
+                    start_new_session=True,
+                )
+                self._running.add(process)
+            try:
+                status = process.wait(self.timeout)
+            except BaseException:
+                _kill(process)
+                process.wait()
+                raise
+            finally:
+                with self._lock:
+                    self._running.discard(process)
+            return status, _tail(output), _tail(errors)
 
 
 def space_of_file(path: Path) -> Space:
@@ -174,7 +175,7 @@ def space_of_file(path: Path) -> Space:
         ('lr', 'opt')
     """
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(found, dict):
             raise ValueError(f"it holds {type(found).__name__}, not an object")
     except (OSError, ValueError) as error:
@@ -231,34 +232,35 @@ def minimize_program(
         SavedOptimizerError: If the journal is damaged, or of another search. The budget may be
             another one.
     """
-    found = list(_lines(journal))
-    if agent == AUTOMATIC and found:
-        agent = str(found[0].get("agent"))
-    facts = {
-        "format": 1,
-        "space": space.to_json(),
-        "agent": automatic(agent, space, budget, workers),
-        "seed": seed,
-        "budget": budget,
-        "workers": workers,
-        "words": program.words,
-        "maximised": maximised,
-    }
-    if found:
-        _check_same(journal, found[0], facts)
-    with _appending(journal) as note:
+    with _opened(journal) as (found, note):
+        if agent == AUTOMATIC and found:
+            agent = str(found[0].get("agent"))
+        facts = {
+            "format": 1,
+            "space": space.to_json(),
+            "agent": automatic(agent, space, budget, workers),
+            "seed": seed,
+            "budget": budget,
+            "workers": workers,
+            "words": program.words,
+            "maximised": maximised,
+        }
         if found:
             head, *events = found
-            state = {**head, "budget": budget, "journal": events}
+            _check_same(journal, head, facts)
+            # A classical optimiser asks again what it has asked if it is made as it was.
+            told = head if facts["agent"] in CLASSICAL else facts
+            state = {**head, "budget": told["budget"], "journal": events}
             optimizer = AskTell.from_state_dict(state, note)
+            optimizer.budget = budget
             console.print(
                 f"{journal} has {len(optimizer.history)} evaluations; going on.",
                 markup=False,
                 soft_wrap=True,
             )
         else:
-            note(facts)
             optimizer = AskTell(space, budget, facts["agent"], seed, workers, note)
+            note(facts)
 
         known = trials_of(optimizer, maximised)
         board = Board(space.names, known, budget, maximised, console)
@@ -289,12 +291,31 @@ def _check_same(journal: Path, theirs: dict[str, Any], mine: dict[str, Any]) -> 
             )
 
 
-def _lines(journal: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a journal, without what a kill has cut off."""
-    if not journal.exists():
-        return
-    data = journal.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
+@contextmanager
+def _opened(
+    journal: Path,
+) -> Iterator[tuple[list[dict[str, Any]], Callable[[dict[str, Any]], None]]]:
+    """What a journal holds, and what to call with each event, which is on the disk afterwards."""
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    with journal.open("a+b") as file:
+        _lock(journal, file)
+        file.seek(0)
+        data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        size = len(whole)
+
+        def note(event: dict[str, Any]) -> None:
+            nonlocal size
+            file.truncate(size)  # without what a kill, or a full disk, has cut off
+            size += file.write(json.dumps(event).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+        yield list(_events(journal, data, whole)), note
+
+
+def _events(journal: Path, data: bytes, whole: bytes) -> Iterator[dict[str, Any]]:
+    """The events in the whole lines of a journal's data."""
     if not whole and not data.startswith(_BEGINNING[: len(data)]):
         raise SavedOptimizerError(f"{journal} is no journal of a search; name another file")
     for number, line in enumerate(whole.decode(errors="replace").splitlines(), 1):
@@ -309,24 +330,7 @@ def _lines(journal: Path) -> Iterator[dict[str, Any]]:
         yield event
 
 
-@contextmanager
-def _appending(journal: Path) -> Iterator[Any]:
-    """Gives what to call with each event: it is on the disk when the call returns."""
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    with journal.open("a") as file:
-        _lock(journal, file)
-        # A kill may have cut off the last line; there is nothing but a journal by now.
-        file.truncate(journal.read_bytes().rfind(b"\n") + 1)
-
-        def note(event: dict[str, Any]) -> None:
-            file.write(json.dumps(event) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-        yield note
-
-
-def _lock(journal: Path, file: IO[str]) -> None:
+def _lock(journal: Path, file: IO[bytes]) -> None:
     """Keeps the journal for this process, where files can be locked."""
     if fcntl is None:
         return
@@ -357,13 +361,18 @@ def _terminable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _kill(process: "subprocess.Popen[str]") -> None:
+def _kill(process: "subprocess.Popen[bytes]") -> None:
     """Ends a program and, where there are such groups, all that it has started."""
     if not hasattr(os, "killpg"):
         process.kill()
         return
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _tail(file: IO[bytes]) -> str:
+    file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+    return file.read().decode(errors="replace")
 
 
 def _last_line(text: str) -> str:

@@ -19,8 +19,14 @@ def trials(values):
     ]
 
 
-def terminal():
-    return Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+def terminal(width=80):
+    file = io.StringIO()
+    return Console(file=file, width=width, height=24, force_terminal=True, color_system=None)
+
+
+def shown(board):
+    board.console.print(board)
+    return board.console.file.getvalue()
 
 
 def lines(board):
@@ -45,6 +51,37 @@ def test_of_many_the_last_are_shown_and_the_best():
     numbers = [line[0] for line in lines(board) if line[0].isdigit()]
     # The last line counts: "32 of 50 evaluations".
     assert numbers == ["2", *map(str, range(25, 33)), "32"]
+
+
+@pytest.mark.parametrize(("width", "more"), [(100, "and 8 more"), (80, "and 9 more"), (38, None)])
+def test_values_are_whole_however_many_parameters_there_are(width, more):
+    names = [f"learning_rate_{n}" for n in range(10)]
+    x = dict.fromkeys(names, 1.234567e-5)
+    board = Board(names, [Trial(x, -0.123456789, False, 1.5, "")] * 2, 9, False, terminal(width))
+    text = shown(board)
+    assert text.count("-0.123457") == 2
+    assert "1 best" in text
+    assert text.count("1.235e-05") == 2 * (10 - int(more.split()[1]) if more else 0)
+    assert (more or "value") in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_a_long_choice_is_cut_off():
+    x = {"lr": 0.5, "model": "resnet50-" + "x" * 80}
+    text = shown(Board(["lr", "model"], [Trial(x, 2.0, False, 1.5, "")], 9, False, terminal()))
+    assert "resnet50-xxxxxxxxxxxxxx…" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_no_more_programs_are_shown_than_there_are_lines_for():
+    board = Board(["lr"], trials([*range(12)]), 50, False, terminal())
+    board._running = {n: ({"lr": 0.5}, 0.0) for n in range(30)}
+    text = shown(board)
+    assert len(text.rstrip("\n").splitlines()) <= 24
+    running = text.count("running")
+    assert running > 5
+    assert f"and {30 - running} more" in text
+    assert "12 of 50 evaluations" in text
 
 
 def test_what_runs_is_shown_until_it_has_ended():

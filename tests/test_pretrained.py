@@ -85,10 +85,16 @@ def test_scores_agree_with_the_cards(name, recomputed):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", trained_names())
 def test_scores_on_the_cards_can_be_recomputed(name):
+    """To 0.01; to 0.03 where the best of many candidates is taken, which rounding decides.
+
+    With AVX-512 in place of AVX2, 97 % of the runs of posterior-guided take another way within 100
+    evaluations, and the means differ by 0.012, with a standard error of 0.0075: 0.03 are four.
+    """
     facts = card(name)["score"]
     found = score(load(name), problem_of(name), facts["functions"])
+    tolerance = 0.03 if name == "posterior-guided" else 0.01
     for t, on_card in facts["best_at"].items():
-        assert found["best_at"][t]["mean"] == pytest.approx(on_card["mean"], abs=0.01)
+        assert found["best_at"][t]["mean"] == pytest.approx(on_card["mean"], abs=tolerance)
 
 
 @pytest.mark.parametrize("name", trained_names())

@@ -15,6 +15,7 @@ from consoles import printed
 
 from agents import AskTell, SavedOptimizerError, recommend
 from bbo_envs import ObjectiveError, Space, UnknownNameError
+from evaluation import programs
 from evaluation.cli import main
 from evaluation.programs import Program, ProgramError, minimize_program, space_of_file
 
@@ -161,6 +162,37 @@ def test_a_budget_may_grow(program, tmp_path):
     assert len(search(program, journal, budget=3).history) == 9
 
 
+def test_classical_optimisers_take_a_larger_budget_too(program, tmp_path):
+    """The library of this one asks other points when it is told another budget."""
+    journal = tmp_path / "journal.jsonl"
+    first = search(program, journal, agent="smac")
+    more = search(program, journal, agent="smac", budget=8, workers=2)
+    assert [trial.x for trial in more.history[:6]] == [trial.x for trial in first.history]
+    assert len(more.history) == 8
+
+
+def test_a_name_that_is_mistyped_leaves_no_search_behind(program, tmp_path):
+    with pytest.raises(UnknownNameError, match="Did you mean 'universal'"):
+        search(program, tmp_path / "journal.jsonl", agent="univresal")
+    assert len(search(program, tmp_path / "journal.jsonl").history) == 6
+
+
+def test_a_journal_is_read_when_it_is_locked(program, tmp_path, monkeypatch):
+    """A search that another process makes in between would be made twice."""
+    journal, locked = tmp_path / "journal.jsonl", []
+
+    def lock(path, file):
+        monkeypatch.setattr(programs, "_lock", lambda *_: None)
+        if not locked:
+            locked.append(path)
+            search(program, journal)
+
+    monkeypatch.setattr(programs, "_lock", lock)
+    assert len(search(program, journal).history) == 6
+    assert locked == [journal]
+    assert len((tmp_path / "runs.txt").read_text().splitlines()) == 6
+
+
 def test_a_line_that_was_cut_off_is_dropped(program, tmp_path):
     journal = tmp_path / "journal.jsonl"
     whole = search(program, journal)
@@ -242,14 +274,13 @@ def test_programs_that_fail_say_how(code, timeout, reason):
 
 
 def test_what_a_program_has_started_ends_with_it(tmp_path):
-    """A child that holds its output would be waited for, long after the time is over."""
     script = tmp_path / "program.sh"
     script.write_text(f"sleep 47 &\necho $! > {tmp_path / 'child'}\nwait\n")
     started = time.monotonic()
     with pytest.raises(ProgramError, match="it took longer than 2.0 seconds"):
         Program(f"sh {script} {{a}} {{n}}", SPACE, timeout=2.0)({"a": 0.5, "n": 3})
     child = int((tmp_path / "child").read_text())
-    while runs(child):  # a process closes its output before it is gone
+    while runs(child):  # what is killed takes a moment
         time.sleep(0.02)
         assert time.monotonic() - started < 20
 
@@ -259,6 +290,21 @@ def runs(pid):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_what_goes_on_in_the_background_is_not_waited_for(tmp_path):
+    """It holds the output open, which has been written."""
+    script = tmp_path / "program.sh"
+    script.write_text("sleep 41 &\necho 1.5\n")
+    started = time.monotonic()
+    assert Program(f"sh {script} {{a}} {{n}}", SPACE, timeout=30)({"a": 0.5, "n": 3}) == 1.5
+    assert Program(f"sh {script} {{a}} {{n}}", SPACE)({"a": 0.5, "n": 3}) == 1.5
+    assert time.monotonic() - started < 30
+
+
+def test_much_output_and_long_time_outs_do_no_harm():
+    code = "print('x' * 10 ** 7); print(2.5)"
+    assert Program(python(code), SPACE, timeout=1e10)({"a": 0.5, "n": 3}) == 2.5
 
 
 def test_a_time_out_does_not_wait_for_a_daemon(tmp_path):
@@ -327,7 +373,7 @@ def test_spaces_of_files(tmp_path):
     path.write_text('{"lr": [1e-5, 0.1, "log"], "n": [1, 8], "m": [0.0, 1], "o": ["x", "y", 3]}')
     expected = {"lr": (1e-5, 0.1, "log"), "n": (1, 8), "m": (0.0, 1.0), "o": ["x", "y", 3]}
     assert space_of_file(path) == Space(expected)
-    path.write_text(json.dumps(SPACE.to_json()))
+    path.write_text(json.dumps(SPACE.to_json()), encoding="utf-8-sig")
     assert space_of_file(path) == SPACE
     for text in ("[1]", "{"):
         path.write_text(text)
