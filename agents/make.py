@@ -73,14 +73,24 @@ def trained_name(name: str, dim: int) -> str:
         >>> trained_name("lstm-oi", 6), trained_name("universal", 6)
         ('lstm-oi-6d', 'universal')
     """
+    check_name(name)
     if name.endswith((".zip", ".safetensors")) or name in trained_names():
         return name
     others = names_of(name)
     if f"{name}-{dim}d" in others:
         return f"{name}-{dim}d"
-    if others:
-        raise ValueError(f"there is no {name!r} network for d = {dim}, only {', '.join(others)}")
-    raise UnknownNameError("agent", name, [*CLASSICAL, *trained_names()])
+    raise ValueError(f"there is no {name!r} network for d = {dim}, only {', '.join(others)}")
+
+
+def check_name(name: str) -> None:
+    """Checks that there is an optimiser of a name, in some number of dimensions.
+
+    Raises:
+        UnknownNameError: If there is none.
+    """
+    is_path = name.endswith((".zip", ".safetensors"))
+    if not is_path and name not in CLASSICAL and not names_of(name):
+        raise UnknownNameError("agent", name, [*CLASSICAL, *trained_names()])
 
 
 def _played(path: str) -> Network:

@@ -1,5 +1,6 @@
 """The command ``bbo``."""
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -220,6 +221,9 @@ def list_command(family: str | None = None) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; errors that a user can mend are one line and exit status 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # where it takes ASCII only
     with one_line_errors("bbo"):
         tyro.extras.subcommand_cli_from_dict(
             {

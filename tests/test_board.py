@@ -53,7 +53,7 @@ def test_of_many_the_last_are_shown_and_the_best():
     assert numbers == ["2", *map(str, range(25, 33)), "32"]
 
 
-@pytest.mark.parametrize(("width", "more"), [(100, "and 8 more"), (80, "and 9 more"), (38, None)])
+@pytest.mark.parametrize(("width", "more"), [(90, "and 8 more"), (80, "and 9 more"), (38, None)])
 def test_values_are_whole_however_many_parameters_there_are(width, more):
     names = [f"learning_rate_{n}" for n in range(10)]
     x = dict.fromkeys(names, 1.234567e-5)

@@ -6,8 +6,9 @@ import pickle
 import optuna
 import pytest
 
-from agents import AskTell
+from agents import AskTell, recommend
 from agents.integrations.optuna import BBOSampler
+from bbo_envs import UnknownNameError
 
 SPACE = {
     "lr": optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True),
@@ -197,6 +198,57 @@ def test_a_sampler_begins_anew_in_another_study():
         study.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=4)
         assert len(sampler._optimizer.history) == 3  # the last is told before the next one
         assert len(sampler._optimizer.pending) == 1
+
+
+def test_a_study_may_have_the_name_of_another_and_other_parameters():
+    sampler = BBOSampler(8)
+    for name in ("x", "x", "y"):
+        study = optuna.create_study(sampler=sampler, study_name="same")
+        study.optimize(lambda trial, name=name: trial.suggest_float(name, 0.0, 1.0), n_trials=5)
+        assert len(sampler._optimizer.history) == 4  # the last is told before the next one
+        assert len(sampler._optimizer.pending) == 1
+        assert sampler._optimizer.space.names == (name,)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        lambda trial: trial.suggest_float("x", 0, 10 + trial.number % 2),
+        lambda trial: trial.suggest_int("x", 0, 10**6, step=10),
+        lambda trial: trial.suggest_float("xyz"[trial.number % 3], 0, 1),
+    ],
+    ids=["ranges that change", "too many values", "never the same"],
+)
+def test_where_nothing_can_be_proposed_a_warning_says_so(objective):
+    study = optuna.create_study(sampler=BBOSampler(9))
+    with pytest.warns(UserWarning, match="'x' is drawn at random: not all trials have it"):
+        study.optimize(objective, n_trials=9)
+    assert len(study.trials) == 9
+
+
+def test_what_was_enqueued_is_no_reason_to_warn(recwarn):
+    study = optuna.create_study(sampler=BBOSampler(9))
+    study.optimize(objective, n_trials=2)
+    study.enqueue_trial({"layers": 3})
+    study.optimize(objective, n_trials=2)
+    assert not [w for w in recwarn if "at random" in str(w.message)]
+
+
+def test_without_a_seed_every_sampler_differs():
+    found = []
+    for _ in range(2):
+        study = study_of(BBOSampler(20, seed=None))
+        study.optimize(objective, n_trials=3)
+        found.append([trial.params for trial in study.trials])
+    assert found[0] != found[1]
+
+
+def test_a_name_that_is_mistyped_is_found_before_the_first_trial():
+    with pytest.raises(UnknownNameError, match="Did you mean 'universal'"):
+        BBOSampler(agent="univresal")
+    study = study_of(BBOSampler(20, "auto", space=SPACE, workers=4))
+    study.optimize(objective, n_trials=2)
+    assert study.sampler._optimizer.agent == recommend(SPACE, 20, 4).agent
 
 
 def test_samplers_that_share_a_study_propose_different_points():

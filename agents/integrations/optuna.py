@@ -1,5 +1,6 @@
 """Trained networks as a sampler of Optuna."""
 
+import secrets
 import threading
 import warnings
 from collections.abc import Sequence
@@ -7,6 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 from agents.asktell import AskTell
+from agents.choice import AUTOMATIC
+from agents.make import check_name
 from bbo_envs import Space
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import MissingExtraError
@@ -35,13 +38,14 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
     Args:
         budget: How many trials the study will have, those that it has already included; networks
             are told what is left.
-        agent: The name of an optimiser, as for ``agents.make_agent``.
-        seed: Of everything random.
+        agent: The name of an optimiser, as for ``agents.make_agent``, or ``"auto"``.
+        seed: Of everything random; None for another one each time.
         space: What Optuna calls a search space, where it is known before the first trial.
         workers: How many trials run at a time, which some classical optimisers are told.
 
     Raises:
-        ValueError: If budget is not positive.
+        ValueError: If a number is not positive.
+        UnknownNameError: If no optimiser has this name.
 
     Example:
         >>> import optuna
@@ -56,19 +60,20 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
         self,
         budget: int = 100,
         agent: str = "universal",
-        seed: int = 0,
+        seed: int | None = 0,
         space: dict[str, BaseDistribution] | None = None,
         workers: int = 1,
     ) -> None:
         self.budget = positive_integer("budget", budget)
+        if agent != AUTOMATIC:
+            check_name(agent)
         self.agent = agent
-        self.seed = seed
+        self.seed = secrets.randbits(32) if seed is None else seed
         self.workers = positive_integer("workers", workers)
         self._given = space
-        self._intersection = IntersectionSearchSpace()
         self._independent = RandomSampler(seed=seed)
         self._lock = threading.Lock()
-        self._forget({})
+        self._follow(None)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -80,6 +85,8 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
         if "fixed_params" in trial.system_attrs:
             return {}
         with self._lock:
+            if self._study != (study._storage, study._study_id):
+                self._follow(study)
             space = self._given or self._intersection.calculate(study)
         return {n: each for n, each in space.items() if not each.single() and _searchable(each)}
 
@@ -96,12 +103,15 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
                 f"BBOSampler takes studies of one objective, got {len(study.directions)}; use a "
                 "sampler of Optuna's own, such as NSGAIISampler"
             )
-        if not search_space:
-            return {}
         with self._lock:
-            if (study.study_name, search_space) != (self._study, self._search_space):
+            begun = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if (self._given or begun) and "fixed_params" not in trial.system_attrs:
+                self._proposed[trial.number] = set(search_space)
+            if not search_space:
+                return {}
+            if search_space != self._search_space:
                 # Processes that share a study begin with different trials.
-                self._forget(search_space, study.study_name, self.seed + trial.number)
+                self._forget(search_space, self.seed + trial.number)
             assert self._optimizer is not None  # since there is a search space
             self._catch_up(study)
             self._expect_others(study, trial)
@@ -116,14 +126,14 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """A random value; with a warning, once, where the network proposes the other parameters."""
-        known = self._search_space and param_name not in self._search_space
-        if known and not param_distribution.single() and param_name not in self._warned:
+        """A random value; with a warning, once, where it might have been the network's."""
+        left_out = param_name not in self._proposed.get(trial.number, {param_name})
+        if left_out and not param_distribution.single() and param_name not in self._warned:
             self._warned.add(param_name)
             warnings.warn(
-                f"{param_name!r} is drawn at random: not all trials have it, or there are too many "
-                "values, and BBOSampler proposes those that all have. Suggest it in every trial, "
-                "from fewer values, to search over it",
+                f"{param_name!r} is drawn at random: not all trials have it, or not in one range, "
+                "or it has too many values, and BBOSampler proposes what all trials have. Suggest "
+                "it in every trial, from the same and fewer values, to search over it",
                 stacklevel=2,
             )
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
@@ -139,28 +149,34 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        """Nothing: what came of a trial is seen before the next one."""
+        """What came of a trial is seen before the next one."""
+        self._proposed.pop(trial.number, None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Optuna copies samplers to other processes; there they begin by what the study holds."""
         state = dict(self.__dict__)
-        for name in ("_lock", "_optimizer", "_asked", "_told", "_search_space"):
+        for name in ("_lock", "_study", "_intersection", "_optimizer", "_asked", "_told"):
             del state[name]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
+        self._follow(None)
+
+    def _follow(self, study: Study | None) -> None:
+        """Begins anew, in another study, which may have the name of the last one."""
+        self._study = None if study is None else (study._storage, study._study_id)
+        self._intersection = IntersectionSearchSpace()
+        self._proposed: dict[int, set[str]] = {}
+        self._warned: set[str] = set()
         self._forget({})
 
-    def _forget(
-        self, search_space: dict[str, BaseDistribution], study: str = "", seed: int = 0
-    ) -> None:
-        """Begins anew, on another search space or in another study."""
-        self._search_space, self._study = search_space, study
+    def _forget(self, search_space: dict[str, BaseDistribution], seed: int = 0) -> None:
+        """Begins anew, on another search space."""
+        self._search_space = search_space
         self._told: set[int] = set()
         self._asked: dict[int, dict[str, Any]] = {}
-        self._warned: set[str] = set()
         self._optimizer: AskTell | None = None
         if search_space:
             self._optimizer = AskTell(search_space, self.budget, self.agent, seed, self.workers)

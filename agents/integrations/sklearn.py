@@ -45,7 +45,7 @@ class BBOSearchCV(BaseSearchCV):  # type: ignore[misc]  # of no type here
         verbose: How much is printed.
         pre_dispatch: Fits that are prepared ahead.
         random_state: Of the network's randomness.
-        error_score: The score of a fit that fails; NaN is shown to the network as a failure.
+        error_score: The score of a fit that fails; the network is shown it, or NaN as a failure.
         return_train_score: Whether ``cv_results_`` has scores on the training data too.
 
     Example:
@@ -113,7 +113,7 @@ class BBOSearchCV(BaseSearchCV):  # type: ignore[misc]  # of no type here
                 if " fits failed" not in str(error) or not (left or known):
                     raise
                 warnings.warn(f"all fits of {settings} failed: {error}", stacklevel=2)
-                scores = np.full(len(settings), np.nan)
+                scores = np.full(len(settings), self.error_score)
             for setting, score in zip(settings, scores, strict=True):
                 optimizer.tell(setting, -float(score))
 
