@@ -1,37 +1,26 @@
 """Ask for points and tell what became of them: an optimiser in the hands of a user's own loop."""
 
-import functools
 import hashlib
 import json
 import math
 import os
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Concatenate,
-    NamedTuple,
-    ParamSpec,
-    Self,
-    TypeVar,
-    cast,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast, overload
 
-import numpy as np
 import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
 from agents.base import Agent
 from agents.choice import automatic
+from agents.exclusive import Lock, one_at_a_time
 from agents.make import CLASSICAL, make_agent, trained_name
 from agents.networks import Network
 from agents.restarts import restarted
 from agents.spaces import as_space
-from bbo_envs import Float, Objective, Problem, Space
+from agents.told import as_asked, finite, is_same
+from bbo_envs import Objective, Problem, Space
 from bbo_envs.checks import integer_between, positive_integer
 from bbo_envs.core import Observation
 
@@ -39,9 +28,6 @@ if TYPE_CHECKING:
     from agents.spaces import Spacelike
 
 _FORMAT = 1
-# A float that comes back is one that was asked if it differs by no larger part of its range, or of
-# itself on a logarithmic scale.
-_SAME = 1e-6
 # What networks are shown, which square it, is no larger.
 _LARGEST = 1e150
 
@@ -69,39 +55,6 @@ class _Asked(NamedTuple):
 
     query: Tensor
     values: dict[str, Any]
-
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _one_at_a_time(
-    method: Callable[Concatenate["AskTell", P], T],
-) -> Callable[Concatenate["AskTell", P], T]:
-    """Lets one thread at a time in, whatever the caller's mode of PyTorch."""
-
-    @functools.wraps(method)
-    def called(self: "AskTell", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with self._lock, torch.inference_mode(False), torch.no_grad():
-            return method(self, *args, **kwargs)
-
-    return called
-
-
-class _Lock:
-    """A lock that may be copied: the copy is another one."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-    def __reduce__(self) -> tuple[type["_Lock"], tuple[()]]:
-        return _Lock, ()
 
 
 class AskTell:
@@ -165,7 +118,7 @@ class AskTell:
         self.agent = automatic(self.agent, self.space, self.budget, self.workers)
         self.seed = integer_between("seed", seed, 0, 2**64 - 1)
         self.history: list[Evaluation] = []
-        self._lock = _Lock()
+        self._lock = Lock()
         self._begin()
         # Asked and not told; told and not shown; failed and without any value to stand for it;
         # proposed and not asked.
@@ -176,7 +129,7 @@ class AskTell:
         self._events: list[dict[str, Any]] = []
         self._journal = journal
 
-    @_one_at_a_time
+    @one_at_a_time
     def _begin(self) -> None:
         self._optimizer = _made(self.agent, self.space, self.budget, self.workers)
         cube = Box(0.0, 1.0, (self.space.dim,))
@@ -225,7 +178,7 @@ class AskTell:
             return self._ask()
         return [self._ask() for _ in range(positive_integer("n", n))]
 
-    @_one_at_a_time
+    @one_at_a_time
     def expect(self, x: Mapping[str, Any]) -> None:
         """Adds a point to those that are out, as if ``ask`` had returned it.
 
@@ -240,7 +193,7 @@ class AskTell:
         self._correct(asked.query)
         self._pending.append(asked)
 
-    @_one_at_a_time
+    @one_at_a_time
     def tell(self, x: Mapping[str, Any], y: float | None = None, *, failed: bool = False) -> None:
         """Takes in what an evaluation came to; in any order, asked for or not.
 
@@ -254,7 +207,7 @@ class AskTell:
                 is not of the space, or it was not asked for and the agent cannot be told of such.
                 Whatever was told before is kept.
         """
-        value = None if failed else _finite(y)
+        value = None if failed else finite(y)
         number = self._number(x)
         taken = self._other(x) if number is None else self._pending[number]
         self._note({"tell": taken.query[0].tolist(), "y": value})
@@ -269,7 +222,7 @@ class AskTell:
             self._journal(event)
         self._events.append(event)
 
-    @_one_at_a_time
+    @one_at_a_time
     def _ask(self) -> dict[str, Any]:
         query = self._propose()
         try:
@@ -315,11 +268,11 @@ class AskTell:
     def _number(self, x: Mapping[str, Any]) -> int | None:
         """Which of the pending queries a point stands for, if any."""
         for number, asked in enumerate(self._pending):
-            if _equal(x, asked.values):
+            if as_asked(x, asked.values):
                 return number
         values = self.space.decode(self._located(x))
         for number, asked in enumerate(self._pending):
-            if _same(self.space, values, asked.values):
+            if is_same(self.space, values, asked.values):
                 return number
         return None
 
@@ -365,7 +318,7 @@ class AskTell:
         self._untold += [_observation(failed, shown) for failed in self._failed]
         self._failed = []
 
-    @_one_at_a_time
+    @one_at_a_time
     def state_dict(self) -> dict[str, Any]:
         """All that makes the same optimiser again, as JSON holds it: what was asked and told.
 
@@ -467,7 +420,7 @@ class AskTell:
             ) from error
         return cls.from_state_dict(state)
 
-    @_one_at_a_time
+    @one_at_a_time
     def _replay(self, event: Mapping[str, Any]) -> None:
         self._events.append(dict(event))
         if "ask" in event:
@@ -487,7 +440,7 @@ class AskTell:
         else:
             taken = _Asked(point, self.space.decode(point[0]))
             self._announce(point)
-        self._take_in(taken, None if event["y"] is None else _finite(event["y"]))
+        self._take_in(taken, None if event["y"] is None else finite(event["y"]))
 
 
 def _made(agent: str | Agent, space: Space, budget: int, workers: int) -> Agent:
@@ -507,53 +460,6 @@ def _made(agent: str | Agent, space: Space, budget: int, workers: int) -> Agent:
 
 def _never_called(values: dict[str, Any]) -> float:
     raise NotImplementedError("whoever asks evaluates")
-
-
-def _equal(x: Mapping[str, Any], values: dict[str, Any]) -> bool:
-    """Whether a point is told in the very values that were asked, as most are."""
-    if not isinstance(x, Mapping) or x.keys() != values.keys():
-        return False
-    return all(type(x[name]) is type(v) and x[name] == v for name, v in values.items())
-
-
-def _same(space: Space, x: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    """Whether two points are the same, but for how floats were rounded on their way."""
-    for name, parameter in space.parameters.items():
-        if isinstance(parameter, Float):
-            share = (
-                (_SAME, 0.0) if parameter.log else (0.0, _SAME * (parameter.high - parameter.low))
-            )
-            if not math.isclose(x[name], values[name], rel_tol=share[0], abs_tol=share[1]):
-                return False
-        elif x[name] is not values[name] and x[name] != values[name]:
-            return False
-    return True
-
-
-def number_of(name: str, value: Any, remedy: str) -> float:
-    """What an evaluation came to as a float, finite or not.
-
-    Raises:
-        ValueError: If it is no real number; the message names it, and the remedy.
-
-    Example:
-        >>> number_of("y", torch.tensor(2.5), "tell a number")
-        2.5
-    """
-    try:
-        if isinstance(value, str | bytes | bytearray) or np.iscomplexobj(value):
-            raise TypeError("it is no real number")
-        return float(value)
-    except OverflowError:  # an integer beyond all floats
-        return math.inf if value > 0 else -math.inf
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{name} must be a number, got {value!r}; {remedy}") from error
-
-
-def _finite(y: Any) -> float | None:
-    """A finite number, or None for a failed evaluation."""
-    value = number_of("y", y, "tell(x, failed=True) where there is none")
-    return value if math.isfinite(value) else None
 
 
 def _nothing(dim: int) -> Observation:

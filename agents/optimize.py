@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from agents.asktell import AskTell, number_of
+from agents.asktell import AskTell
 from agents.base import Agent
+from agents.told import number_of
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import ObjectiveError, UnknownNameError, require_extra
 
