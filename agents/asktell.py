@@ -4,7 +4,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast, overload
 
@@ -13,6 +14,7 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from agents.base import Agent
+from agents.baselines.adapter import PerFunction
 from agents.choice import automatic
 from agents.exclusive import Lock, one_at_a_time
 from agents.make import CLASSICAL, make_agent, trained_name
@@ -118,23 +120,25 @@ class AskTell:
         self.agent = automatic(self.agent, self.space, self.budget, self.workers)
         self.seed = integer_between("seed", seed, 0, 2**64 - 1)
         self.history: list[Evaluation] = []
+        self._events: list[dict[str, Any]] = []
+        self._journal = journal
         self._lock = Lock()
         self._begin()
+
+    @one_at_a_time
+    def _begin(self) -> None:
         # Asked and not told; told and not shown; failed and without any value to stand for it;
         # proposed and not asked.
         self._pending: list[_Asked] = []
         self._untold: list[Observation] = []
         self._failed: list[Tensor] = []
         self._spare: list[Tensor] = []
-        self._events: list[dict[str, Any]] = []
-        self._journal = journal
-
-    @one_at_a_time
-    def _begin(self) -> None:
+        # Whether what was undone is still in the state, which is a library's.
+        self._spoilt = False
         self._optimizer = _made(self.agent, self.space, self.budget, self.workers)
+        self._generator = torch.Generator().manual_seed(self.seed)
         cube = Box(0.0, 1.0, (self.space.dim,))
-        generator = torch.Generator().manual_seed(self.seed)
-        self._state = self._optimizer.init(1, cube, self.budget, generator)
+        self._state = self._optimizer.init(1, cube, self.budget, self._generator)
 
     @property
     def pending(self) -> list[dict[str, Any]]:
@@ -144,7 +148,7 @@ class AskTell:
     @property
     def takes_any(self) -> bool:
         """Whether points that were not asked for may be told: networks are shown them."""
-        return hasattr(self._optimizer, "asked")
+        return all(hasattr(self._optimizer, name) for name in ("asked", "announced"))
 
     @property
     def best(self) -> Evaluation:
@@ -187,11 +191,13 @@ class AskTell:
         Raises:
             ValueError: If the point is not of the space, or the agent cannot be told of such.
         """
-        asked = self._other(x)
-        self._note({"ask": asked.query[0].tolist()})
-        self._propose()
-        self._correct(asked.query)
-        self._pending.append(asked)
+        asked = self._located(x)
+        self._check_takes(x)
+        with self._all_or_nothing():
+            self._propose()
+            self._correct(asked.query)
+            self._pending.append(asked)
+            self._note({"ask": asked.query[0].tolist()})
 
     @one_at_a_time
     def tell(self, x: Mapping[str, Any], y: float | None = None, *, failed: bool = False) -> None:
@@ -208,41 +214,63 @@ class AskTell:
                 Whatever was told before is kept.
         """
         value = None if failed else finite(y)
-        number = self._number(x)
-        taken = self._other(x) if number is None else self._pending[number]
-        self._note({"tell": taken.query[0].tolist(), "y": value})
+        number, taken = self._found(x)
         if number is None:
-            self._announce(taken.query)
-        else:
-            del self._pending[number]
-        self._take_in(taken, value)
+            self._check_takes(x)
+        with self._all_or_nothing():
+            self._take_out(number, taken)
+            self._take_in(taken, value)
+            self._note({"tell": taken.query[0].tolist(), "y": value})
+
+    @one_at_a_time
+    def _ask(self) -> dict[str, Any]:
+        if self._spoilt:
+            self._make_again()
+        with self._all_or_nothing():
+            query = self._propose()
+            self._pending.append(_Asked(query, self.space.decode(query[0])))
+            self._note({"ask": query[0].tolist()})
+        return dict(self._pending[-1].values)
 
     def _note(self, event: dict[str, Any]) -> None:
         if self._journal is not None:
             self._journal(event)
         self._events.append(event)
 
-    @one_at_a_time
-    def _ask(self) -> dict[str, Any]:
-        query = self._propose()
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Undoes what is done in it where anything raises, such as a journal, or Ctrl-C."""
+        state, generator, told = self._state, self._generator.get_state(), len(self.history)
+        pending, untold = list(self._pending), list(self._untold)
+        failed, spare = list(self._failed), list(self._spare)
         try:
-            self._note({"ask": query[0].tolist()})
-        except BaseException:  # of whoever keeps the journal
-            self._drop(query)
+            yield
+        except BaseException:
+            self._state = state
+            self._generator.set_state(generator)
+            self._pending, self._untold, self._failed, self._spare = pending, untold, failed, spare
+            del self.history[told:]
+            self._spoilt = isinstance(self._optimizer, PerFunction)
             raise
-        self._pending.append(_Asked(query, self.space.decode(query[0])))
-        return dict(self._pending[-1].values)
+
+    def _make_again(self) -> None:
+        """Makes the optimiser of a library again, whose objects know more than has taken place."""
+        again = type(self)(self.space, self.budget, self.agent, self.seed, self.workers)
+        for event in self._events:
+            again._replay(event)
+        self._optimizer, self._generator = again._optimizer, again._generator
+        self._state, self._spare = again._state, again._spare
+        self._untold, self._spoilt = again._untold, False
 
     def _propose(self) -> Tensor:
         """Shows what has been told, and returns the query that follows, ``[1, d]``."""
         if not self._untold and self._spare:
             return self._spare.pop()
-        while len(self._untold) > 1:
-            self._drop(self._stepped(self._untold[0]))
-            del self._untold[0]
-        x = self._stepped(self._untold[0] if self._untold else _nothing(self.space.dim))
+        *earlier, last = self._untold or [_nothing(self.space.dim)]
+        for observation in earlier:
+            self._drop(self._stepped(observation))
         self._untold = []
-        return x
+        return self._stepped(last)
 
     def _stepped(self, observation: Observation) -> Tensor:
         x, self._state = self._optimizer.step(self._state, observation)
@@ -265,31 +293,36 @@ class AskTell:
             x = self._as_network_takes(x)
         self._state = self._optimizer.asked(self._state, x)  # type: ignore[attr-defined]
 
-    def _number(self, x: Mapping[str, Any]) -> int | None:
-        """Which of the pending queries a point stands for, if any."""
+    def _found(self, x: Mapping[str, Any]) -> "tuple[int | None, _Asked]":
+        """The query that a point stands for, and its place among the pending ones, if any."""
         for number, asked in enumerate(self._pending):
             if as_asked(x, asked.values):
-                return number
-        values = self.space.decode(self._located(x))
+                return number, asked
+        other = self._located(x)
         for number, asked in enumerate(self._pending):
-            if is_same(self.space, values, asked.values):
-                return number
-        return None
+            if is_same(self.space, other.values, asked.values):
+                return number, asked
+        return None, other
 
-    def _located(self, x: Mapping[str, Any]) -> Tensor:
+    def _located(self, x: Mapping[str, Any]) -> "_Asked":
         if not isinstance(x, Mapping):
             raise ValueError(f"a point must be a mapping from names to values, got {x!r}")
-        return torch.from_numpy(self.space.encode(x))
+        point = torch.from_numpy(self.space.encode(x))
+        return _Asked(point.unsqueeze(0), self.space.decode(point))
 
-    def _other(self, x: Mapping[str, Any]) -> "_Asked":
-        """A query that was not asked for."""
-        point = self._located(x)
+    def _check_takes(self, x: Mapping[str, Any]) -> None:
         if not self.takes_any:
             raise ValueError(
                 f"{dict(x)!r} was not asked for, and {self.agent!r} cannot be told of such points; "
                 "tell what ask() returned, or use a network such as 'universal'"
             )
-        return _Asked(point.unsqueeze(0), self.space.decode(point))
+
+    def _take_out(self, number: int | None, taken: "_Asked") -> None:
+        """Takes a query out of the pending ones, or lets the network know of another."""
+        if number is None:
+            self._announce(taken.query)
+        else:
+            del self._pending[number]
 
     def _announce(self, point: Tensor) -> None:
         """Lets a network know of a point ``[1, d]`` that it has not asked for."""
@@ -364,7 +397,9 @@ class AskTell:
                     "it with the version of bbo-envs that saved it"
                 )
             space = Space.from_json(state["space"])
-            optimizer = cls(space, state["budget"], state["agent"], state["seed"], state["workers"])
+            # The first version did not know of workers.
+            workers = state.get("workers", 1)
+            optimizer = cls(space, state["budget"], state["agent"], state["seed"], workers)
             for event in state["journal"]:
                 optimizer._replay(event)
             optimizer._journal = journal
@@ -377,6 +412,7 @@ class AskTell:
             ) from error
         return optimizer
 
+    @one_at_a_time
     def save(self, path: str | Path) -> None:
         """Writes the optimiser to a JSON file, in one piece or not at all."""
         target = Path(path)
@@ -423,24 +459,22 @@ class AskTell:
     @one_at_a_time
     def _replay(self, event: Mapping[str, Any]) -> None:
         self._events.append(dict(event))
-        if "ask" in event:
-            found = self._propose()
-            asked = torch.tensor([event["ask"]], dtype=torch.float64)
-            if not torch.equal(found.double(), asked):
-                if not self.takes_any:
-                    raise ValueError(f"{self.agent!r} does not ask again what it has asked")
-                self._correct(asked)
-            self._pending.append(_Asked(asked, self.space.decode(asked[0])))
+        told = "tell" in event
+        query = torch.tensor([event["tell" if told else "ask"]], dtype=torch.float64)
+        other = _Asked(query, self.space.decode(query[0]))
+        if told:
+            pending = enumerate(self._pending)
+            same = (n for n, asked in pending if torch.equal(asked.query.double(), query))
+            number = next(same, None)
+            taken = other if number is None else self._pending[number]
+            self._take_out(number, taken)
+            self._take_in(taken, None if event["y"] is None else finite(event["y"]))
             return
-        point = torch.tensor([event["tell"]], dtype=torch.float64)
-        pending = enumerate(self._pending)
-        same = [n for n, asked in pending if torch.equal(asked.query.double(), point)]
-        if same:
-            taken = self._pending.pop(same[0])
-        else:
-            taken = _Asked(point, self.space.decode(point[0]))
-            self._announce(point)
-        self._take_in(taken, None if event["y"] is None else finite(event["y"]))
+        if not torch.equal(self._propose().double(), query):
+            if not self.takes_any:
+                raise ValueError(f"{self.agent!r} does not ask again what it has asked")
+            self._correct(query)
+        self._pending.append(other)
 
 
 def _made(agent: str | Agent, space: Space, budget: int, workers: int) -> Agent:

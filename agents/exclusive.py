@@ -18,12 +18,17 @@ def one_at_a_time(
     """Lets one thread at a time into the methods of an object, which has a ``_lock``.
 
     There PyTorch is in a mode of its own: the caller's may be one in which no posterior can be
-    climbed (``torch.inference_mode``).
+    climbed (``torch.inference_mode``), or in which networks compute in another precision.
     """
 
     @functools.wraps(method)
     def called(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with self._lock, torch.inference_mode(False), torch.no_grad():
+        with (
+            self._lock,
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.autocast("cpu", enabled=False),
+        ):
             return method(self, *args, **kwargs)
 
     return called

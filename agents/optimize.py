@@ -169,7 +169,7 @@ def minimize(
         (3, 'adam', 30)
     """
     optimizer = AskTell(space, budget, agent, seed, workers)
-    return run(f, optimizer, workers, executor, callback, progress, maximised=False)
+    return run(f, optimizer, budget, workers, executor, callback, progress, maximised=False)
 
 
 def maximize(
@@ -192,7 +192,7 @@ def maximize(
         ({'a': 3}, 0.0)
     """
     optimizer = AskTell(space, budget, agent, seed, workers)
-    return run(f, optimizer, workers, executor, callback, progress, maximised=True)
+    return run(f, optimizer, budget, workers, executor, callback, progress, maximised=True)
 
 
 class _Outcome(NamedTuple):
@@ -229,6 +229,7 @@ def _evaluate_apart(f: Callable[[dict[str, Any]], Any], x: dict[str, Any]) -> _O
 def run(
     f: Callable[[dict[str, Any]], float],
     optimizer: AskTell,
+    budget: int,
     workers: int,
     executor: str | Executor,
     callback: Callback | None,
@@ -241,7 +242,7 @@ def run(
 
     An optimiser that has been restored goes on: what was out is evaluated once more.
     """
-    budget, sign = optimizer.budget, -1.0 if maximised else 1.0
+    sign = -1.0 if maximised else 1.0
     better = max if maximised else min
     history = trials_of(optimizer, maximised)
     out: dict[Future[_Outcome], dict[str, Any]] = {}
@@ -362,6 +363,8 @@ def _outcome(future: Future[_Outcome]) -> _Outcome:
 
 def _shown(progress: bool) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn())
+    # There is none in a program without a console, and what stands in for it may be less.
+    is_terminal = getattr(sys.stdout, "isatty", bool)()
     return Progress(
         *columns,
         MofNCompleteColumn(),
@@ -369,5 +372,5 @@ def _shown(progress: bool) -> Progress:
         console=Console(stderr=True),
         disable=not progress,
         # In a terminal, what the function prints goes above the bar; in a file it stays there.
-        redirect_stdout=sys.stdout.isatty(),
+        redirect_stdout=is_terminal,
     )

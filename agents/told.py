@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from bbo_envs import Float, Space
 from bbo_envs.space import Parameter
@@ -25,9 +26,10 @@ def number_of(name: str, value: Any, remedy: str) -> float:
         2.5
     """
     try:
-        if isinstance(value, str | bytes | bytearray) or np.iscomplexobj(value):
+        array = isinstance(value, np.ndarray | np.generic)
+        if isinstance(value, str | bytes | bytearray) or (array and np.iscomplexobj(value)):
             raise TypeError("it is no real number")
-        return float(value)
+        return float(value.detach() if isinstance(value, Tensor) else value)
     except OverflowError:  # an integer beyond all floats
         return math.inf if value > 0 else -math.inf
     except (TypeError, ValueError, RuntimeError) as error:

@@ -106,12 +106,10 @@ class Float(Parameter):
     def locate(self, name: str, value: Any) -> float:
         if _is_number(value):
             # An end may come back rounded to float32, or by arithmetic of whoever moved it.
-            for end in (self.low, self.high):
-                slack = _FLOAT32 * abs(end) + (
-                    0.0 if self.log else _FLOAT64 * (self.high - self.low)
-                )
-                if abs(float(value) - end) <= min(slack, 1e-6 * (self.high - self.low)):
-                    value = end
+            end = min(max(float(value), self.low), self.high)
+            slack = _FLOAT32 * abs(end) + (0.0 if self.log else _FLOAT64 * (self.high - self.low))
+            if abs(float(value) - end) <= min(slack, 1e-6 * (self.high - self.low)):
+                value = end
         return self._scale(number_between(name, value, self.low, self.high))
 
     def value(self, number: float) -> float:
@@ -307,7 +305,10 @@ def named(name: str, make: Callable[..., Parameter], *given: Any, **more: Any) -
 
 def _is_number(value: Any) -> bool:
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return real and math.isfinite(value)
+    try:
+        return real and math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def _is_integer(value: Any) -> bool:

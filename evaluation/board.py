@@ -118,8 +118,10 @@ class Board:
             left = self.console.width - len(_MORE) - _PADDING
             shown = max(3, sum(end <= left for end in ends))
             rest = [_MORE.format(len(columns) - shown), *[""] * len(rows)]
-            fits = shown > 3
-            columns[shown:], widths[shown:] = [rest] * fits, [len(_MORE)] * fits
+            del columns[shown:], widths[shown:]
+            if shown > 3:
+                columns.append(rest)
+                widths.append(len(_MORE))
         table = Table(box=box.SIMPLE_HEAD)
         # As text, for names and choices may look like markup.
         for n, ((heading, *_), width) in enumerate(zip(columns, widths, strict=True)):

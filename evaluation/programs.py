@@ -18,7 +18,7 @@ from rich.console import Console
 
 from agents.asktell import AskTell, SavedOptimizerError
 from agents.choice import AUTOMATIC, automatic
-from agents.make import CLASSICAL
+from agents.make import CLASSICAL, check_name
 from agents.optimize import Result, run, trials_of
 from bbo_envs import Space
 from bbo_envs.checks import number_between
@@ -231,7 +231,10 @@ def minimize_program(
     Raises:
         SavedOptimizerError: If the journal is damaged, or of another search. The budget may be
             another one.
+        UnknownNameError: If no optimiser has this name.
     """
+    if agent != AUTOMATIC:
+        check_name(agent)  # before there is a journal
     with _opened(journal) as (found, note):
         if agent == AUTOMATIC and found:
             agent = str(found[0].get("agent"))
@@ -252,7 +255,6 @@ def minimize_program(
             told = head if facts["agent"] in CLASSICAL else facts
             state = {**head, "budget": told["budget"], "journal": events}
             optimizer = AskTell.from_state_dict(state, note)
-            optimizer.budget = budget
             console.print(
                 f"{journal} has {len(optimizer.history)} evaluations; going on.",
                 markup=False,
@@ -269,6 +271,7 @@ def minimize_program(
                 return run(
                     board.followed(program),
                     optimizer,
+                    budget,
                     workers,
                     "threads",
                     board.ended,
@@ -352,7 +355,9 @@ def _terminable() -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # One that is ignored stays so, such as by nohup.
+    numbers = [n for n in known if signal.getsignal(n) not in (signal.SIG_IGN, None)]
     before = {number: signal.signal(number, end) for number in numbers}
     try:
         yield
@@ -371,7 +376,10 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _tail(file: IO[bytes]) -> str:
-    file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+    start = max(0, os.fstat(file.fileno()).st_size - _TAIL)
+    if hasattr(os, "pread"):  # what goes on in the background writes where this file is
+        return os.pread(file.fileno(), _TAIL, start).decode(errors="replace")
+    file.seek(start)
     return file.read().decode(errors="replace")
 
 

@@ -116,7 +116,7 @@ def test_ngopt_is_the_librarys_own_loop():
         expected.append(x)
         return problem.functions.evaluate((), torch.tensor(x).unsqueeze(0))[0].item()
 
-    space = nevergrad.p.Array(shape=(2,)).set_bounds(0.0, 1.0)
+    space = nevergrad.p.Array(shape=(2,), lower=0.0, upper=1.0)
     space.random_state = np.random.RandomState(seed_of_library(problem))
     nevergrad.optimizers.NGOpt(space, budget=30).minimize(objective)
     np.testing.assert_allclose(run.x[0].numpy(), expected)

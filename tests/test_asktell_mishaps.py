@@ -1,14 +1,17 @@
 """Asking and telling where something goes wrong, or is not quite as it was: nothing is lost."""
 
 import copy
+import io
 import json
 import math
 import os
 import pty
 import random
+import signal
 import subprocess
 import sys
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -82,8 +85,12 @@ def test_a_query_that_is_interrupted_loses_nothing_that_was_told(name):
     assert (history.steps, history.returned.item(), history.best_y.item()) == (6, 5, -4.0)
 
 
-@pytest.mark.parametrize("at", ["ask", "tell", "other"])
-def test_a_journal_that_cannot_be_written_knows_as_much_as_the_optimiser(at):
+@pytest.mark.parametrize(
+    "name", ["universal", "lstm-oi", "posterior-guided", "tpe", "cmaes", "sobol"]
+)
+@pytest.mark.parametrize("at", ["ask", "tell", "other", "expect"])
+def test_a_journal_that_cannot_be_written_knows_as_much_as_the_optimiser(at, name):
+    """What raised has not taken place, and what follows is as if it had not been tried."""
     events, full = [], [False]
 
     def journal(event):
@@ -91,27 +98,93 @@ def test_a_journal_that_cannot_be_written_knows_as_much_as_the_optimiser(at):
             raise OSError("no space left on device")
         events.append(event)
 
-    optimizer = AskTell(CUBE, 20, seed=1, journal=journal)
-    played(optimizer, bowl, 3)
-    x = optimizer.ask()
+    optimizer, untroubled = AskTell(CUBE, 20, name, 1, journal=journal), AskTell(CUBE, 20, name, 1)
+    for each in (optimizer, untroubled):
+        played(each, bowl, 3)
+        x = each.ask(2)[0]
     calls = {
         "ask": optimizer.ask,
         "tell": lambda: optimizer.tell(x, 1.0),
         "other": lambda: optimizer.tell({"a": 0.1, "b": 0.1}, 1.0),
+        "expect": lambda: optimizer.expect({"a": 0.1, "b": 0.1}),
     }
     full[0] = True
-    with pytest.raises(OSError, match="no space left"):
-        calls[at]()
+    refused = ValueError if at in ("other", "expect") and not optimizer.takes_any else OSError
+    for _ in range(2):
+        with pytest.raises(refused, match="no space left|cannot be told"):
+            calls[at]()
     full[0] = False
-    assert optimizer.pending == [x]
-    assert len(optimizer.history) == 3
+    assert optimizer.pending == untroubled.pending
+    assert optimizer.history == untroubled.history
+    for each in (optimizer, untroubled):
+        each.tell(x, 0.5)
+    assert played(optimizer, bowl, 3) == played(untroubled, bowl, 3)
     again = AskTell.from_state_dict(optimizer.state_dict())
     assert optimizer.state_dict()["journal"] == events
     assert (again.pending, again.history) == (optimizer.pending, optimizer.history)
-    optimizer.tell(x, 0.5)
+    assert again.ask() == optimizer.ask() == untroubled.ask()
+
+
+@pytest.mark.parametrize("at", ["other", "expect"])
+def test_what_is_interrupted_amid_a_step_has_not_taken_place(at):
+    """A network's second step of two, with one value to show."""
+    events = []
+    optimizer, untroubled = AskTell(CUBE, 20, journal=events.append), AskTell(CUBE, 20)
+    for each in (optimizer, untroubled):
+        each.tell(each.ask(), 1.0)
+    expected = list(events)
+    network, other = optimizer._optimizer, {"a": 0.1, "b": 0.1}
+    call = {"other": lambda: optimizer.tell(other, 1.0), "expect": lambda: optimizer.expect(other)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "asked", lambda *_: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            call[at]()
+    assert events == expected
+    assert (optimizer.pending, optimizer.history) == (untroubled.pending, untroubled.history)
+    assert played(optimizer, bowl, 3) == played(untroubled, bowl, 3)
+
+
+def test_a_classical_optimiser_that_is_interrupted_goes_on_from_what_took_place():
+    """The library has been told of the first value when the second is not there yet."""
+    optimizer, untroubled = AskTell(CUBE, 20, "tpe"), AskTell(CUBE, 20, "tpe")
+    for each in (optimizer, untroubled):
+        for n, x in enumerate(each.ask(3)):
+            each.tell(x, float(n))
+    original, calls = of_optuna.TPESampler.sample_relative, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(of_optuna.TPESampler, "sample_relative", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            optimizer.ask()
     assert optimizer.pending == []
+    assert played(optimizer, bowl, 12) == played(untroubled, bowl, 12)
+
+
+def test_an_agent_that_can_be_told_of_half_of_it_is_told_what_it_asked():
+    """One of a user's own, which may have an ``asked`` and not an ``announced``."""
+
+    class Half:
+        def init(self, batch, space, budget, generator):
+            return torch.zeros(batch, *space.shape)
+
+        def step(self, state, observation):
+            return state + 0.01, state + 0.01
+
+        def asked(self, state, x):
+            return state
+
+    optimizer = AskTell(CUBE, 12, Half())
+    for x in optimizer.ask(3):
+        optimizer.tell(x, bowl(x))
     optimizer.ask()
-    assert history_of(optimizer).steps == 5
+    with pytest.raises(ValueError, match="cannot be told of such points"):
+        optimizer.tell({"a": 0.9, "b": 0.9}, 1.0)
 
 
 # --- The state of the process.
@@ -124,7 +197,8 @@ def test_no_mode_of_pytorch_changes_what_is_asked(name, tmp_path):
         optimizer = AskTell(SIX, 12, name)
         assert played(optimizer, spread, 3) == expected[:3]
     optimizer.save(tmp_path / "saved.json")
-    assert played(optimizer, spread, 3) == expected[3:]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert played(optimizer, spread, 3) == expected[3:]
     torch.set_default_dtype(torch.float64)
     try:
         assert played(AskTell.load(tmp_path / "saved.json"), spread, 3) == expected[3:]
@@ -160,7 +234,8 @@ def test_threads_may_ask_and_tell(name):
             thread.join()
     finally:
         sys.setswitchinterval(interval)
-    assert len(set(asked)) == len(asked) == len(optimizer.history) == 24
+    assert len(asked) == len(optimizer.history) == 24
+    assert optimizer.pending == []
     again = AskTell.from_state_dict(optimizer.state_dict())
     assert again.history == optimizer.history
     assert again.ask() == optimizer.ask()
@@ -194,13 +269,27 @@ def test_classical_optimisers_are_told_of_workers(monkeypatch):
     assert told == [False] * 4 + [True] * 4
 
 
-def test_one_that_waits_for_values_says_so():
-    """It would have waited for ever."""
-    assert len(minimize(bowl, CUBE, 12, workers=2, agent="ngopt", progress=False).history) == 12
-    optimizer = AskTell(CUBE, 12, "ngopt", workers=2)
-    optimizer.ask(2)
-    with pytest.raises(ValueError, match="ngopt was told of 2 workers, and waits"):
-        optimizer.ask()
+@pytest.mark.filterwarnings("ignore:the evaluation of")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_library_that_waits_for_values_is_not_waited_for(workers):
+    """Of more workers than it was told of, or where the first evaluations fail."""
+    optimizer = AskTell(CUBE, 12, "ngopt", workers=workers)
+    assert all(0.0 <= value <= 1.0 for x in optimizer.ask(4) for value in x.values())
+    for x in optimizer.pending[::-1]:
+        optimizer.tell(x, failed=True)
+    assert len(played(optimizer, bowl, 30)) == 30
+    again = AskTell.from_state_dict(optimizer.state_dict())
+    assert again.ask() == optimizer.ask()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("dim", [2, 6])
+def test_ngopt_has_its_metamodels(dim, workers):
+    """They take part after some fifty evaluations, or fewer."""
+    space = {f"x{n}": (0.0, 1.0) for n in range(dim)}
+    result = minimize(spread, space, 70, workers, agent="ngopt", progress=False)
+    assert len(result.history) == 70
 
 
 # --- Files.
@@ -228,6 +317,14 @@ def test_values_of_a_file_are_checked(tmp_path):
     (tmp_path / "deep.json").write_text("[" * 100_000)
     with pytest.raises(SavedOptimizerError, match="cannot be read"):
         AskTell.load(tmp_path / "deep.json")
+
+
+def test_what_was_saved_before_there_were_workers_is_restored():
+    optimizer = AskTell(CUBE, 12)
+    played(optimizer, bowl, 2)
+    state = optimizer.state_dict()
+    del state["workers"]
+    assert AskTell.from_state_dict(state).ask() == optimizer.ask()
 
 
 def test_an_agent_may_be_a_path(tmp_path):
@@ -266,12 +363,35 @@ def test_what_is_no_real_number_is_refused(y):
     assert optimizer.pending == [x]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tensors_are_numbers(dtype):
+    """Also those with a gradient, such as a loss."""
+    optimizer = AskTell(CUBE, 12)
+    optimizer.tell(optimizer.ask(), torch.tensor(2.5, dtype=dtype, requires_grad=True))
+    assert optimizer.best.y == 2.5
+    f = lambda x: torch.tensor(x["a"], dtype=dtype, requires_grad=True).sum()  # noqa: E731
+    assert len(minimize(f, CUBE, 3, progress=False).history) == 3
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), math.nan, True])
+def test_what_is_no_place_in_a_range_is_refused(value):
+    with pytest.raises(ValueError, match=r"a must be a finite number in \[0, 1\]"):
+        AskTell(CUBE, 12).tell({"a": value, "b": 0.5}, 1.0)
+
+
 def test_an_array_is_no_choice():
     with pytest.raises(ValueError, match="opt must be one of"):
         AskTell({"opt": ["adam", "sgd"]}, 12).tell({"opt": np.array(["adam", "sgd"])}, 1.0)
 
 
 # --- The loop around it.
+
+
+@pytest.mark.parametrize("stdout", [None, io.BytesIO(), types.SimpleNamespace()])
+def test_there_may_be_no_console(stdout, monkeypatch):
+    """As in a program without a window, or where somebody else collects what is printed."""
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert len(minimize(bowl, CUBE, 3).history) == 3
 
 
 def test_what_the_function_prints_stays_on_standard_output(tmp_path):

@@ -2,10 +2,12 @@
 
 import math
 import pickle
+from pathlib import Path
 
 import optuna
 import pytest
 
+import agents
 from agents import AskTell, recommend
 from agents.integrations.optuna import BBOSampler
 from bbo_envs import UnknownNameError
@@ -265,6 +267,30 @@ def test_samplers_that_share_a_study_propose_different_points():
             study.tell(trial, abs(trial.params["x"] - 0.3))
     assert len({trial.params["x"] for trial in studies[0].trials}) == 10
     assert len(samplers[1]._optimizer.history) == 8
+
+
+def test_the_first_trial_of_several_is_not_warned_of(recwarn):
+    """Another one ends between its search space and its parameters: there was none to propose."""
+    sampler = BBOSampler(20)
+    study = study_of(sampler)
+    trial = study._storage.get_trial(study._storage.create_new_trial(study._study_id))
+    space = sampler.infer_relative_search_space(study, trial)
+    study.add_trial(
+        optuna.trial.create_trial(
+            params={"lr": 1e-2, "layers": 2, "opt": "sgd"}, distributions=SPACE, value=3.0
+        )
+    )
+    assert sampler.sample_relative(study, trial, space) == {}
+    assert 1 <= sampler.sample_independent(study, trial, "layers", SPACE["layers"]) <= 8
+    assert not recwarn
+
+
+def test_an_agent_may_be_a_path():
+    path = Path(agents.__file__).parent / "weights" / "universal.safetensors"
+    own, named = (study_of(BBOSampler(8, a, space=SPACE)) for a in (path, "universal"))
+    for study in (own, named):
+        study.optimize(objective, n_trials=5)
+    assert [t.params for t in own.trials] == [t.params for t in named.trials]
 
 
 def test_what_no_space_has_is_drawn_at_random():

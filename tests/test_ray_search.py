@@ -5,7 +5,9 @@ import os
 import sys
 import warnings
 
+import numpy as np
 import pytest
+import torch
 from ray import tune
 
 from agents import AskTell, minimize
@@ -78,7 +80,7 @@ def test_the_space_may_be_rays_own():
         "momentum": (0.0, 0.99),
         "drop": Ordinal([0.0, 0.25, 0.5, 0.75]),
         "units": (1, 100, "log"),
-        "steps": (1, 5),
+        "steps": (1, 4),
         "opt": ["adam", "sgd"],
         "net/layers": (1, 8),
         "net/width": Ordinal([16, 32, 48, 64]),
@@ -89,6 +91,53 @@ def test_the_space_may_be_rays_own():
     assert set(found["net"]) == {"layers", "width"}  # the rest is constant
     search.on_trial_complete("a", {"loss": 3.0})
     assert search._optimizer.best.y == -3.0
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        tune.qrandint(1, 5, 1),
+        tune.qrandint(-7, 18, 4),
+        tune.qrandint(16, 64, 16),
+        tune.quniform(-0.3, 0.6, 0.1),
+        tune.randint(-2, 3),
+        tune.qlograndint(1, 6, 1),
+        tune.choice(["a", "b"]),
+    ],
+    ids=repr,
+)
+def test_values_are_those_that_ray_draws(domain):
+    """Of at most ten values, all are among 600 with probability above 1 - 1e-9 each."""
+    drawn = domain.sample(size=600, random_state=np.random.default_rng(0))
+    parameter = space_of_ray({"x": domain})["x"]
+    space = Space({"x": parameter})
+    size = int(parameter.axis.size)
+    ours = [space.decode(torch.tensor([(n + 0.5) / size]))["x"] for n in range(size)]
+    if parameter.axis.log:
+        ours = range(parameter.low, parameter.high + 1)
+    assert set(ours) == {0.0 if value == 0 else value for value in drawn}
+
+
+def test_constants_may_have_any_names_and_parameters_not():
+    config = {"x": tune.uniform(0, 1), "a/b": 3, "layers": [1, 2], 5: "five"}
+    assert set(space_of_ray(config)) == {"x"}
+    for where in ({"a/b": tune.uniform(0, 1)}, {"layers": [tune.uniform(0, 1)]}):
+        with pytest.raises(ValueError, match="must be in dicts, under names without '/'"):
+            space_of_ray(where)
+    with pytest.raises(ValueError, match="parameter 'a' would have to be a number and a dict"):
+        BBOSearch({"a/b": (0.0, 1.0), "a": (0.0, 1.0)})
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_metric_that_is_none_is_no_value(mode):
+    search = BBOSearch(SPACE, "loss", mode)
+    for trial, reported in enumerate([None, math.nan]):
+        search.suggest(str(trial))
+        search.on_trial_complete(str(trial), {"loss": reported})
+    assert [e.failed for e in search._optimizer.history] == [True, True]
+    search.suggest("a")
+    with pytest.raises(ValueError, match="'loss' must be a number, got 'low'; report None where"):
+        search.on_trial_complete("a", {"loss": "low"})
 
 
 @pytest.mark.parametrize(

@@ -6,28 +6,33 @@ from typing import Any
 
 import nevergrad
 import numpy as np
+from nevergrad.optimization import metamodel
 
 from agents.baselines.adapter import PerFunction, Point, take_nearest
 from bbo_envs.problem import Problem
 
+# Its metamodels make floats of arrays [1], which NumPy no longer does since version 2.4.
+metamodel.float = lambda array: np.asarray(array).item()
+
 
 class _NGOpt:
     def __init__(self, dim: int, budget: int, seed: int, workers: int) -> None:
-        space = nevergrad.p.Array(shape=(dim,)).set_bounds(0.0, 1.0)
+        # Both ends in one call: then steps fit the range, as set_bounds leaves to the user.
+        space = nevergrad.p.Array(shape=(dim,), lower=0.0, upper=1.0)
         space.random_state = np.random.RandomState(seed)
         self.optimizer = nevergrad.optimizers.NGOpt(space, budget=budget, num_workers=workers)
         self.workers = workers
+        self.random = np.random.default_rng(seed)
         self.pending: list[tuple[Point, Any]] = []
 
     def ask(self) -> Point:
-        if len(self.pending) >= self.workers:  # or the library would wait for ever
-            raise ValueError(
-                f"ngopt was told of {self.workers} workers, and waits for as many values; tell "
-                "them, or name a larger number of workers"
-            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            candidate = self.optimizer.ask()
+            if len(self.pending) < self.workers:
+                candidate = self.optimizer.ask()
+            else:  # it would wait for values, which may not come
+                point = self.random.random(self.optimizer.dimension)
+                candidate = self.optimizer.parametrization.spawn_child(new_value=point)
         point = np.asarray(candidate.value, dtype=np.float64)
         self.pending.append((point, candidate))
         return point
@@ -39,5 +44,8 @@ class _NGOpt:
 
 
 def ngopt(problem: Problem) -> PerFunction:
-    """NGOpt in its default configuration, told the budget and the number of workers."""
+    """NGOpt in its default configuration, told the budget and the number of workers.
+
+    Where more points are wanted than there are workers, they are uniform ones.
+    """
     return PerFunction(partial(_NGOpt, workers=problem.workers))

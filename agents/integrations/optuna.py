@@ -1,5 +1,6 @@
 """Trained networks as a sampler of Optuna."""
 
+import os
 import secrets
 import threading
 import warnings
@@ -59,15 +60,15 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
     def __init__(
         self,
         budget: int = 100,
-        agent: str = "universal",
+        agent: str | os.PathLike[str] = "universal",
         seed: int | None = 0,
         space: dict[str, BaseDistribution] | None = None,
         workers: int = 1,
     ) -> None:
         self.budget = positive_integer("budget", budget)
-        if agent != AUTOMATIC:
-            check_name(agent)
-        self.agent = agent
+        self.agent = os.fspath(agent)
+        if self.agent != AUTOMATIC:
+            check_name(self.agent)
         self.seed = secrets.randbits(32) if seed is None else seed
         self.workers = positive_integer("workers", workers)
         self._given = space
@@ -88,7 +89,11 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
             if self._study != (study._storage, study._study_id):
                 self._follow(study)
             space = self._given or self._intersection.calculate(study)
-        return {n: each for n, each in space.items() if not each.single() and _searchable(each)}
+            found = {n: d for n, d in space.items() if not d.single() and _searchable(d)}
+            begun = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if self._given or begun:
+                self._proposed[trial.number] = set(found)
+        return found
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -104,9 +109,6 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
                 "sampler of Optuna's own, such as NSGAIISampler"
             )
         with self._lock:
-            begun = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if (self._given or begun) and "fixed_params" not in trial.system_attrs:
-                self._proposed[trial.number] = set(search_space)
             if not search_space:
                 return {}
             if search_space != self._search_space:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.asktell import AskTell
+from agents.told import number_of
 from bbo_envs import Categorical, Float, Integer, Ordinal
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import MissingExtraError
@@ -16,7 +17,7 @@ try:
     import ray
     from ray.tune.search import Searcher, sample
     from ray.tune.search.variant_generator import parse_spec_vars
-    from ray.tune.utils.util import flatten_dict, unflatten_dict
+    from ray.tune.utils.util import unflatten_dict
 except ImportError:
     raise MissingExtraError("agents.integrations.ray", "ray") from None
 
@@ -32,7 +33,8 @@ class BBOSearch(Searcher):  # type: ignore[misc]  # of no type here
 
     Args:
         space: As for ``AskTell``; what is not searched over is left to the trainable itself, or to
-            ``param_space``. Without it, ``param_space`` is searched over.
+            ``param_space``. Without it, ``param_space`` is searched over. A name such as
+            ``"net/layers"`` is a path: its value is ``config["net"]["layers"]``.
         metric: The name of what a trial reports. Ray hands on that of its ``TuneConfig`` together
             with ``param_space`` only: beside a space of one's own, both must be named here.
         mode: ``"min"`` or ``"max"``; likewise.
@@ -77,6 +79,13 @@ class BBOSearch(Searcher):  # type: ignore[misc]  # of no type here
         self._optimizer = AskTell(space, self._budget, self._agent, self._seed, self._workers)
         # Ray saves a search now and then: what cannot be is refused at once.
         json.dumps(self._optimizer.state_dict())
+        names = self._optimizer.space.names
+        for name in names:
+            if any(other.startswith(f"{name}/") for other in names):
+                raise ValueError(
+                    f"parameter {name!r} would have to be a number and a dict, since others have "
+                    f"names that begin with {name + '/'!r}; rename it"
+                )
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
@@ -129,15 +138,17 @@ class BBOSearch(Searcher):  # type: ignore[misc]  # of no type here
         if trial_id not in self._out:
             return
         assert self._optimizer is not None  # it has proposed that trial
-        failed = error or not result
-        if result and not error and self._metric not in result:
+        if not error and result and self._metric not in result:
             raise ValueError(
                 f"a trial must report {self._metric!r}, got {sorted(result)}; report it, or name "
                 "another metric"
             )
-        sign = -1.0 if self._mode == "max" else 1.0
-        y = None if failed or not result else sign * result[str(self._metric)]
-        self._optimizer.tell(self._out.pop(trial_id), y, failed=failed)
+        reported = None if error or not result else result[str(self._metric)]
+        if reported is None:
+            self._optimizer.tell(self._out.pop(trial_id), failed=True)
+            return
+        y = number_of(repr(self._metric), reported, "report None where there is none")
+        self._optimizer.tell(self._out.pop(trial_id), -y if self._mode == "max" else y)
 
     def get_state(self) -> dict[str, Any]:
         """All that makes the same search again, as JSON holds it."""
@@ -177,11 +188,16 @@ def space_of_ray(config: dict[str, Any]) -> dict[str, Parameter]:
         >>> space_of_ray({"net": {"layers": tune.randint(1, 9), "width": 32}})
         {'net/layers': Integer(low=1, high=8, log=False)}
     """
-    _, _, grids = parse_spec_vars(config)
+    _, domains, grids = parse_spec_vars(config)
     if grids:
-        names = ["/".join(path) for path, _ in grids]
+        names = ["/".join(map(str, path)) for path, _ in grids]
         raise ValueError(f"BBOSearch searches over no grid, got {names}; use tune.choice")
-    _, domains, _ = parse_spec_vars(flatten_dict(config, prevent_delimiter=True))
+    for path, _ in domains:
+        if not all(isinstance(key, str) and "/" not in key for key in path):
+            raise ValueError(
+                f"parameters must be in dicts, under names without '/', got the path {path}; move "
+                "it, or rename it"
+            )
     return {"/".join(path): _parameter("/".join(path), domain) for path, domain in domains}
 
 
@@ -197,14 +213,14 @@ def _parameter(name: str, domain: sample.Domain) -> Parameter:
             if step is None:
                 return Float(domain.lower, domain.upper, log)
             if not log:
-                number = round((domain.upper - domain.lower) / step)
-                return Ordinal([domain.lower + step * n for n in range(number + 1)])
+                first, last = round(domain.lower / step), round(domain.upper / step)
+                return Ordinal([step * n for n in range(first, last + 1)])
         if isinstance(domain, sample.Integer):
-            # The upper end of a range is one of its values only where there is a step.
+            # Ranges are without their upper end, unless they are of the multiples of a step.
             if step in (None, 1):
-                return Integer(domain.lower, domain.upper - (step is None), log)
+                return Integer(domain.lower, domain.upper - 1, log)
             if not log:
-                return Ordinal(range(domain.lower, domain.upper + 1, step))
+                return Ordinal(range(-(-domain.lower // step) * step, domain.upper + 1, step))
     raise ValueError(
         f"parameter {name!r} is a {type(domain).__name__} with a sampler that BBOSearch does not "
         "have; use tune.uniform, loguniform, quniform, randint, lograndint, qrandint or choice"
