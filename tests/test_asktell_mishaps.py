@@ -404,7 +404,12 @@ def test_what_the_function_prints_stays_on_standard_output(tmp_path):
     ours, theirs = pty.openpty()
     try:
         done = subprocess.run(
-            [sys.executable, script], check=True, stdout=subprocess.PIPE, stderr=theirs, text=True
+            [sys.executable, script],
+            check=True,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            text=True,
+            timeout=120,
         )
     finally:
         os.close(theirs)

@@ -66,18 +66,19 @@ def test_workers_evaluate_side_by_side(executor):
 
 
 def test_as_many_are_out_as_there_are_workers_and_never_more():
-    out, seen, lock = [0], [], threading.Lock()
+    """Each evaluation waits until two others are out."""
+    out, seen, lock, together = [0], [], threading.Lock(), threading.Barrier(3)
 
     def counted(x):
         with lock:
             out[0] += 1
             seen.append(out[0])
-        time.sleep(0.02)
+        together.wait(60)
         with lock:
             out[0] -= 1
         return f(x)
 
-    quiet(counted, workers=3, budget=12)
+    assert not any(trial.failed for trial in quiet(counted, workers=3, budget=12).history)
     assert max(seen) == 3
 
 

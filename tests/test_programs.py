@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -30,6 +32,33 @@ time.sleep(float(sys.argv[4]))
 print("some words")
 print((a - 0.3) ** 2 + abs(n - 3))
 """
+
+
+def wait_for(condition, process=None):
+    """Waits until a condition holds, which must be soon, and while a process runs."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        assert process is None or process.poll() is None
+        time.sleep(0.02)
+
+
+def lines_of(path):
+    """The whole lines of a file that somebody is writing."""
+    text = path.read_text() if path.exists() else ""
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
+@contextmanager
+def started(words, **arguments):
+    """A process of a group of its own, none of which is left behind."""
+    process = subprocess.Popen(words, start_new_session=True, **arguments)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @pytest.fixture
@@ -67,13 +96,9 @@ def test_a_search_that_is_killed_goes_on_and_repeats_only_what_was_out(tmp_path,
     command = f"{sys.executable} {tmp_path / 'program.py'} {{a}} {{n}} {runs} 0.4"
     words = ["-m", "evaluation.cli", "minimize", "--space", "space.json", "--command", command]
     words += ["--budget", "8", "--workers", str(workers), "--journal", str(journal)]
-    first = subprocess.Popen([sys.executable, *words], cwd=tmp_path, start_new_session=True)
-    while not (journal.exists() and journal.read_text().count('"tell"') >= 3):
-        time.sleep(0.02)
-        assert first.poll() is None
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    events = [json.loads(line) for line in journal.read_text().splitlines()]
+    with started([sys.executable, *words], cwd=tmp_path) as first:
+        wait_for(lambda: sum('"tell"' in line for line in lines_of(journal)) >= 3, first)
+    events = [json.loads(line) for line in lines_of(journal)]
     told = sum("tell" in event for event in events)
     out = sum("ask" in event for event in events) - told
     done = subprocess.run(
@@ -81,9 +106,9 @@ def test_a_search_that_is_killed_goes_on_and_repeats_only_what_was_out(tmp_path,
     )
     assert f"has {told} evaluations; going on" in done.stdout
     assert "The best of 8" in done.stdout
-    started = runs.read_text().splitlines()
-    assert len(set(started)) == 8
-    assert 8 <= len(started) <= 8 + out <= 8 + workers
+    made = runs.read_text().splitlines()
+    assert len(set(made)) == 8
+    assert 8 <= len(made) <= 8 + out <= 8 + workers
 
 
 @pytest.mark.parametrize(
@@ -97,19 +122,13 @@ def test_a_search_that_is_stopped_ends_its_programs_and_goes_on(tmp_path, worker
     words = [sys.executable, "-m", "evaluation.cli", "minimize", "--space", "space.json"]
     words += ["--workers", str(workers), "--journal", str(journal), "--budget", "3", "--command"]
     program = f"{sys.executable} {tmp_path / 'program.py'} {{a}} {{n}} {runs}"
-    process = subprocess.Popen(
-        [*words, f"{program} 600"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        text=True,
-        # Tests that run in the background ignore SIGINT, and what they start inherits that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    while not (runs.exists() and len(runs.read_text().splitlines()) == workers):
-        time.sleep(0.02)
-        assert process.poll() is None
-    process.send_signal(number)
-    shown, _ = process.communicate(timeout=30)
+    # Tests that run in the background ignore SIGINT, and what they start inherits that.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    whole = [*words, f"{program} 600"]
+    with started(whole, cwd=tmp_path, stdout=subprocess.PIPE, text=True, **heard) as process:
+        wait_for(lambda: len(lines_of(runs)) == workers, process)
+        process.send_signal(number)
+        shown, _ = process.communicate(timeout=120)
     assert process.returncode == status
     assert ("the same command goes on" in shown) == (number == signal.SIGINT)
     running = psutil.process_iter(["cmdline"])
@@ -124,12 +143,35 @@ def test_a_search_that_is_stopped_ends_its_programs_and_goes_on(tmp_path, worker
     assert len(set(runs.read_text().splitlines())) == 3
 
 
+def test_a_signal_that_is_ignored_stays_so(program, tmp_path, monkeypatch):
+    """As under nohup: the search survives its terminal."""
+    run, handlers = programs.run, []
+
+    def spy(*arguments, **more):
+        handlers.append(signal.getsignal(signal.SIGHUP))
+        return run(*arguments, **more)
+
+    monkeypatch.setattr(programs, "run", spy)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        search(program, tmp_path / "journal.jsonl")
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        search(program, tmp_path / "journal.jsonl")
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert handlers[0] == signal.SIG_IGN
+    assert handlers[1] not in (signal.SIG_IGN, signal.SIG_DFL)
+
+
 @pytest.mark.filterwarnings("ignore:the evaluation of")
 def test_a_search_whose_first_program_fails_goes_on(program, tmp_path):
     failing = f"{sys.executable} -c 'import sys; n = {{n}}; print({{a}} if n != 1 else 1 / 0)'"
     with pytest.warns(UserWarning, match="failed"):
-        result = search(failing, tmp_path / "journal.jsonl", agent="sobol", budget=24, seed=1)
+        # With this seed the first point is one of those that fail.
+        result = search(failing, tmp_path / "journal.jsonl", agent="sobol", budget=24, seed=7)
     assert {trial.x["n"] == 1 for trial in result.history if trial.failed} == {True}
+    assert result.history[0].failed
     never = f"{sys.executable} -c '{{a}} / ({{n}} - {{n}})'"
     for reason in ("ZeroDivisionError", "why has not been kept"):  # a journal holds no reasons
         with pytest.raises(ObjectiveError, match=f"none of the 3 .*{reason}"):
@@ -174,6 +216,7 @@ def test_classical_optimisers_take_a_larger_budget_too(program, tmp_path):
 def test_a_name_that_is_mistyped_leaves_no_search_behind(program, tmp_path):
     with pytest.raises(UnknownNameError, match="Did you mean 'universal'"):
         search(program, tmp_path / "journal.jsonl", agent="univresal")
+    assert not (tmp_path / "journal.jsonl").exists()
     assert len(search(program, tmp_path / "journal.jsonl").history) == 6
 
 
@@ -273,16 +316,22 @@ def test_programs_that_fail_say_how(code, timeout, reason):
         Program(python(code), SPACE, timeout=timeout)({"a": 0.5, "n": 3})
 
 
-def test_what_a_program_has_started_ends_with_it(tmp_path):
-    script = tmp_path / "program.sh"
-    script.write_text(f"sleep 47 &\necho $! > {tmp_path / 'child'}\nwait\n")
-    started = time.monotonic()
-    with pytest.raises(ProgramError, match="it took longer than 2.0 seconds"):
-        Program(f"sh {script} {{a}} {{n}}", SPACE, timeout=2.0)({"a": 0.5, "n": 3})
-    child = int((tmp_path / "child").read_text())
-    while runs(child):  # what is killed takes a moment
-        time.sleep(0.02)
-        assert time.monotonic() - started < 20
+@pytest.mark.parametrize("how", ["time-out", "stop"])
+def test_what_a_program_has_started_ends_with_it(how, tmp_path):
+    script, known = tmp_path / "program.sh", tmp_path / "child"
+    script.write_text(f"sleep 600 &\necho $! > {known}\nwait\n")
+    timeout, reason = (5.0, "longer than 5.0 seconds") if how == "time-out" else (None, "stopped")
+    program = Program(f"sh {script} {{a}} {{n}}", SPACE, timeout=timeout)
+    with ThreadPoolExecutor(1) as pool:
+        evaluation = pool.submit(program, {"a": 0.5, "n": 3})
+        try:
+            wait_for(lambda: lines_of(known))
+        finally:
+            if how == "stop":
+                program.stop()
+        with pytest.raises(ProgramError, match=reason):
+            evaluation.result()
+    wait_for(lambda: not runs(int(known.read_text())))  # what is killed takes a moment
 
 
 def runs(pid):
@@ -295,11 +344,11 @@ def runs(pid):
 def test_what_goes_on_in_the_background_is_not_waited_for(tmp_path):
     """It holds the output open, which has been written."""
     script = tmp_path / "program.sh"
-    script.write_text("sleep 41 &\necho 1.5\n")
-    started = time.monotonic()
-    assert Program(f"sh {script} {{a}} {{n}}", SPACE, timeout=30)({"a": 0.5, "n": 3}) == 1.5
+    script.write_text("sleep 61 &\necho 1.5\n")
+    before = time.monotonic()
+    assert Program(f"sh {script} {{a}} {{n}}", SPACE, timeout=50)({"a": 0.5, "n": 3}) == 1.5
     assert Program(f"sh {script} {{a}} {{n}}", SPACE)({"a": 0.5, "n": 3}) == 1.5
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - before < 60
 
 
 def test_much_output_and_long_time_outs_do_no_harm():
@@ -308,12 +357,13 @@ def test_much_output_and_long_time_outs_do_no_harm():
 
 
 def test_a_time_out_does_not_wait_for_a_daemon(tmp_path):
+    """It is of a group of its own, and lives on."""
     script = tmp_path / "program.sh"
-    script.write_text("setsid sleep 31 &\nsleep 31\n")
-    started = time.monotonic()
-    with pytest.raises(ProgramError, match="it took longer than 0.5 seconds"):
-        Program(f"sh {script} {{a}} {{n}}", SPACE, timeout=0.5)({"a": 0.5, "n": 3})
-    assert time.monotonic() - started < 15
+    script.write_text("setsid sleep 61 &\nsleep 61\n")
+    before = time.monotonic()
+    with pytest.raises(ProgramError, match="it took longer than 2.0 seconds"):
+        Program(f"sh {script} {{a}} {{n}}", SPACE, timeout=2.0)({"a": 0.5, "n": 3})
+    assert time.monotonic() - before < 60
 
 
 def test_bytes_of_no_encoding_and_input_that_is_wanted_do_no_harm(tmp_path):

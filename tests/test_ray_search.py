@@ -104,7 +104,6 @@ def test_the_space_may_be_rays_own():
         tune.qlograndint(1, 6, 1),
         tune.choice(["a", "b"]),
     ],
-    ids=repr,
 )
 def test_values_are_those_that_ray_draws(domain):
     """Of at most ten values, all are among 600 with probability above 1 - 1e-9 each."""
