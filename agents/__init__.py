@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from agents.asktell import AskTell, SavedOptimizerError
+from agents.asktell import AskTell
 from agents.base import Agent
 from agents.choice import Recommendation, recommend
 from agents.make import CLASSICAL, make_agent
@@ -11,6 +11,7 @@ from agents.networks import NETWORKS, Network
 from agents.optimize import Result, maximize, minimize
 from agents.pretrained import WeightsError, card, load, trained_names
 from agents.recurrent import LSTMAgent
+from agents.saved import SavedOptimizerError
 from bbo_envs.errors import require_extra
 
 if TYPE_CHECKING:

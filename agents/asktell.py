@@ -1,11 +1,8 @@
 """Ask for points and tell what became of them: an optimiser in the hands of a user's own loop."""
 
-import hashlib
-import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast, overload
 
@@ -14,12 +11,12 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from agents.base import Agent
-from agents.baselines.adapter import PerFunction
 from agents.choice import automatic
 from agents.exclusive import Lock, one_at_a_time
 from agents.make import CLASSICAL, make_agent, trained_name
 from agents.networks import Network
 from agents.restarts import restarted
+from agents.saved import FORMAT, SavedOptimizerError, read_state, write_state
 from agents.spaces import as_space
 from agents.told import as_asked, finite, is_same
 from bbo_envs import Objective, Problem, Space
@@ -29,13 +26,8 @@ from bbo_envs.core import Observation
 if TYPE_CHECKING:
     from agents.spaces import Spacelike
 
-_FORMAT = 1
 # What networks are shown, which square it, is no larger.
 _LARGEST = 1e150
-
-
-class SavedOptimizerError(RuntimeError):
-    """A saved optimiser is damaged, or of another kind or version."""
 
 
 class Evaluation(NamedTuple):
@@ -133,7 +125,7 @@ class AskTell:
         self._untold: list[Observation] = []
         self._failed: list[Tensor] = []
         self._spare: list[Tensor] = []
-        # Whether what was undone is still in the state, which is a library's.
+        # Whether what was undone is still in the state, which is that of a classical optimiser.
         self._spoilt = False
         self._optimizer = _made(self.agent, self.space, self.budget, self.workers)
         self._generator = torch.Generator().manual_seed(self.seed)
@@ -174,6 +166,7 @@ class AskTell:
         """The next point to evaluate, or a list of n points for as many workers.
 
         Points that are still out are known to the network, so that it proposes others beside them.
+        Where anything raises on the way to n points, those that were there by then are ``pending``.
 
         Raises:
             ValueError: If n is not positive.
@@ -193,11 +186,11 @@ class AskTell:
         """
         asked = self._located(x)
         self._check_takes(x)
-        with self._all_or_nothing():
+        with _AllOrNothing(self) as whole:
             self._propose()
             self._correct(asked.query)
             self._pending.append(asked)
-            self._note({"ask": asked.query[0].tolist()})
+            whole.note({"ask": asked.query[0].tolist()})
 
     @one_at_a_time
     def tell(self, x: Mapping[str, Any], y: float | None = None, *, failed: bool = False) -> None:
@@ -217,44 +210,23 @@ class AskTell:
         number, taken = self._found(x)
         if number is None:
             self._check_takes(x)
-        with self._all_or_nothing():
+        with _AllOrNothing(self) as whole:
             self._take_out(number, taken)
             self._take_in(taken, value)
-            self._note({"tell": taken.query[0].tolist(), "y": value})
+            whole.note({"tell": taken.query[0].tolist(), "y": value})
 
     @one_at_a_time
     def _ask(self) -> dict[str, Any]:
         if self._spoilt:
             self._make_again()
-        with self._all_or_nothing():
+        with _AllOrNothing(self) as whole:
             query = self._propose()
             self._pending.append(_Asked(query, self.space.decode(query[0])))
-            self._note({"ask": query[0].tolist()})
+            whole.note({"ask": query[0].tolist()})
         return dict(self._pending[-1].values)
 
-    def _note(self, event: dict[str, Any]) -> None:
-        if self._journal is not None:
-            self._journal(event)
-        self._events.append(event)
-
-    @contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
-        """Undoes what is done in it where anything raises, such as a journal, or Ctrl-C."""
-        state, generator, told = self._state, self._generator.get_state(), len(self.history)
-        pending, untold = list(self._pending), list(self._untold)
-        failed, spare = list(self._failed), list(self._spare)
-        try:
-            yield
-        except BaseException:
-            self._state = state
-            self._generator.set_state(generator)
-            self._pending, self._untold, self._failed, self._spare = pending, untold, failed, spare
-            del self.history[told:]
-            self._spoilt = isinstance(self._optimizer, PerFunction)
-            raise
-
     def _make_again(self) -> None:
-        """Makes the optimiser of a library again, whose objects know more than has taken place."""
+        """Makes a classical optimiser again, whose objects know more than has taken place."""
         again = type(self)(self.space, self.budget, self.agent, self.seed, self.workers)
         for event in self._events:
             again._replay(event)
@@ -299,10 +271,16 @@ class AskTell:
             if as_asked(x, asked.values):
                 return number, asked
         other = self._located(x)
-        for number, asked in enumerate(self._pending):
-            if is_same(self.space, other.values, asked.values):
-                return number, asked
-        return None, other
+        # Several are the same where they are closer than floats are rounded: then the nearest.
+        same = [
+            (float((asked.query - other.query).abs().max()), number)
+            for number, asked in enumerate(self._pending)
+            if is_same(self.space, other.values, asked.values)
+        ]
+        if not same:
+            return None, other
+        _, number = min(same)
+        return number, self._pending[number]
 
     def _located(self, x: Mapping[str, Any]) -> "_Asked":
         if not isinstance(x, Mapping):
@@ -365,7 +343,7 @@ class AskTell:
                 "can; write the network by agents.pretrained.save, and pass its path"
             )
         return {
-            "format": _FORMAT,
+            "format": FORMAT,
             "space": self.space.to_json(),
             "budget": self.budget,
             "agent": self.agent,
@@ -391,9 +369,9 @@ class AskTell:
             SavedOptimizerError: If the state is damaged, or of another version.
         """
         try:
-            if state["format"] != _FORMAT:
+            if state["format"] != FORMAT:
                 raise SavedOptimizerError(
-                    f"a saved optimiser must have format {_FORMAT}, got {state['format']!r}; load "
+                    f"a saved optimiser must have format {FORMAT}, got {state['format']!r}; load "
                     "it with the version of bbo-envs that saved it"
                 )
             space = Space.from_json(state["space"])
@@ -415,11 +393,7 @@ class AskTell:
     @one_at_a_time
     def save(self, path: str | Path) -> None:
         """Writes the optimiser to a JSON file, in one piece or not at all."""
-        target = Path(path)
-        state = self.state_dict()
-        partial = target.with_name(target.name + ".partial")
-        partial.write_text(json.dumps({"sha256": _digest(state), **state}) + "\n")
-        os.replace(partial, target)
+        write_state(Path(path), self.state_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -438,23 +412,7 @@ class AskTell:
             >>> again.ask() == optimizer.ask()
             True
         """
-        try:
-            state = json.loads(Path(path).read_text())
-            if state.pop("sha256") != _digest(state):
-                raise ValueError("its content does not fit its SHA-256")
-        except (
-            OSError,
-            LookupError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            RecursionError,
-        ) as error:
-            raise SavedOptimizerError(
-                f"the saved optimiser {path} cannot be read ({type(error).__name__}: {error}); use "
-                "a copy, or tell a new one what is known"
-            ) from error
-        return cls.from_state_dict(state)
+        return cls.from_state_dict(read_state(Path(path)))
 
     @one_at_a_time
     def _replay(self, event: Mapping[str, Any]) -> None:
@@ -475,6 +433,44 @@ class AskTell:
                 raise ValueError(f"{self.agent!r} does not ask again what it has asked")
             self._correct(query)
         self._pending.append(other)
+
+
+class _AllOrNothing:
+    """What is done in it takes place once it is noted; if anything raises before, nothing does.
+
+    It is no generator: one that is interrupted on its way out would undo all that when it is
+    collected, with all that has followed.
+    """
+
+    def __init__(self, optimizer: AskTell) -> None:
+        self.optimizer, self.noted = optimizer, False
+        self.state, self.generator = optimizer._state, optimizer._generator.get_state()
+        self.pending, self.untold = list(optimizer._pending), list(optimizer._untold)
+        self.failed, self.spare = list(optimizer._failed), list(optimizer._spare)
+        self.told, self.events = len(optimizer.history), len(optimizer._events)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def note(self, event: dict[str, Any]) -> None:
+        """Tells the journal what has been done."""
+        self.optimizer._events.append(event)
+        if self.optimizer._journal is not None:
+            self.optimizer._journal(event)
+        self.noted = True
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or self.noted:
+            return
+        optimizer = self.optimizer
+        optimizer._state = self.state
+        optimizer._generator.set_state(self.generator)
+        optimizer._pending, optimizer._untold = self.pending, self.untold
+        optimizer._failed, optimizer._spare = self.failed, self.spare
+        del optimizer.history[self.told :]
+        del optimizer._events[self.events :]
+        # Steps of networks change nothing in a state, those of others may.
+        optimizer._spoilt = not optimizer.takes_any
 
 
 def _made(agent: str | Agent, space: Space, budget: int, workers: int) -> Agent:
@@ -504,7 +500,3 @@ def _nothing(dim: int) -> Observation:
 def _observation(point: Tensor, value: float) -> Observation:
     y = torch.tensor([value], dtype=torch.float64)
     return Observation(point.double(), y, torch.ones_like(y))
-
-
-def _digest(state: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()

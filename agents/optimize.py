@@ -137,8 +137,9 @@ def minimize(
     An evaluation has failed where the function returns NaN, something infinite or None, or raises,
     or where its process dies (and with it, in a pool of processes, all that are out): the search
     goes on and keeps away from there, with a warning if it raised. Only an exception of the very
-    first evaluation that comes back is raised, since it is likely a mistake. Where an executor of
-    one's own breaks down, what has been found by then is returned.
+    first evaluation that comes back is raised, since it is likely a mistake; and ``sys.exit`` ends
+    the search where nothing else evaluates, with one worker. Where an executor of one's own breaks
+    down, what has been found by then is returned.
 
     Args:
         f: Takes a dict of values by name, and returns a number.
@@ -200,16 +201,25 @@ class _Outcome(NamedTuple):
 
     y: float | None
     seconds: float
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
-def _evaluate(f: Callable[[dict[str, Any]], Any], x: dict[str, Any]) -> _Outcome:
+# In another thread or process, sys.exit is a failure like others. In this one it may be what was
+# made of a signal that ends the program.
+_ELSEWHERE = (Exception, SystemExit)
+
+
+def _evaluate(
+    f: Callable[[dict[str, Any]], Any],
+    x: dict[str, Any],
+    caught: type[BaseException] | tuple[type[BaseException], ...] = _ELSEWHERE,
+) -> _Outcome:
     started, y, error = time.perf_counter(), None, None
     try:
         returned = f(x)
         if returned is not None:
             y = number_of("what the function returns", returned, "or None where there is none")
-    except Exception as raised:  # whatever a user's function may raise
+    except caught as raised:  # whatever a user's function may raise
         error = raised
     return _Outcome(y, time.perf_counter() - started, error)
 
@@ -349,7 +359,7 @@ def _submitted(
         apart = not isinstance(pool, ThreadPoolExecutor)
         return pool.submit(_evaluate_apart if apart else _evaluate, f, dict(x))
     future: Future[_Outcome] = Future()
-    future.set_result(_evaluate(f, dict(x)))
+    future.set_result(_evaluate(f, dict(x), Exception))
     return future
 
 

@@ -16,10 +16,11 @@ from typing import IO, Any
 
 from rich.console import Console
 
-from agents.asktell import AskTell, SavedOptimizerError
+from agents.asktell import AskTell
 from agents.choice import AUTOMATIC, automatic
 from agents.make import CLASSICAL, check_name
 from agents.optimize import Result, run, trials_of
+from agents.saved import SavedOptimizerError
 from bbo_envs import Space
 from bbo_envs.checks import number_between
 from bbo_envs.errors import ObjectiveError, UnknownNameError

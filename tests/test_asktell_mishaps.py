@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import types
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -42,6 +44,14 @@ def test_a_point_near_one_that_is_out_is_another_one(parameter, other):
     assert optimizer.best.x["n"] == pytest.approx(other(x["n"]), rel=1e-12)
     optimizer.tell(x, 2.0)
     assert optimizer.pending == []
+
+
+def test_of_points_closer_than_rounding_the_nearest_is_told():
+    optimizer = AskTell({"x": (0.0, 1e3)}, 20)
+    for x in (500.0, 500.0002):
+        optimizer.expect({"x": x})
+    optimizer.tell({"x": 500.00019}, 1.0)
+    assert optimizer.pending == [{"x": 500.0}]
 
 
 @pytest.mark.parametrize("name", ["universal", "posterior-guided"])
@@ -86,7 +96,8 @@ def test_a_query_that_is_interrupted_loses_nothing_that_was_told(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["universal", "lstm-oi", "posterior-guided", "tpe", "cmaes", "sobol"]
+    "name",
+    ["universal", "lstm-oi", "posterior-guided", "tpe", "cmaes", "sobol", "random", "gp-ei"],
 )
 @pytest.mark.parametrize("at", ["ask", "tell", "other", "expect"])
 def test_a_journal_that_cannot_be_written_knows_as_much_as_the_optimiser(at, name):
@@ -123,6 +134,59 @@ def test_a_journal_that_cannot_be_written_knows_as_much_as_the_optimiser(at, nam
     assert optimizer.state_dict()["journal"] == events
     assert (again.pending, again.history) == (optimizer.pending, optimizer.history)
     assert again.ask() == optimizer.ask() == untroubled.ask()
+
+
+@pytest.mark.parametrize(("name", "growth"), [("universal", 1.1), ("random", 1), ("gp-ei", 3)])
+def test_wherever_an_ask_or_a_tell_is_interrupted_it_has_taken_place_or_not(name, growth):
+    """By an exception at some call of a function in it, a later one each time."""
+    untroubled, kept, number = AskTell(CUBE, 20, name), [], 0
+    done = played(untroubled, bowl, 6)
+    expected = untroubled.ask()
+    while True:
+        optimizer, events = AskTell(CUBE, 20, name), []
+        assert played(optimizer, bowl, 6) == done
+        optimizer._journal = events.append
+        number = 1 + int(growth * number)
+        try:
+            with interrupted_at(number):
+                optimizer.ask()
+                optimizer.tell(expected, 1.0)
+            break
+        except KeyboardInterrupt as error:
+            kept.append(error)  # and with it all that was going on
+        told = len(optimizer.history) == 7
+        asked = told or optimizer.pending == [expected]
+        assert len(optimizer.pending) == asked - told
+        if not asked:
+            assert optimizer.ask() == expected
+        if not told:
+            optimizer.tell(expected, 1.0)
+        again = AskTell.from_state_dict(optimizer.state_dict())
+        assert (again.history, again.pending) == (optimizer.history, optimizer.pending)
+        kept.clear()
+        assert len(optimizer.history) == 7
+        assert [list(event) for event in events] == [["ask"], ["tell", "y"]]
+        assert again.ask() == optimizer.ask()
+    assert number > 50
+
+
+@contextmanager
+def interrupted_at(call):
+    """Raises KeyboardInterrupt at that call of a Python function from here on."""
+    calls = itertools.count(1)
+
+    def trace(frame, event, argument):
+        # PyTorch's modes are left by functions of Python too: they would stay on.
+        of_mode = "torch" in frame.f_code.co_filename and frame.f_code.co_name == "__exit__"
+        if not of_mode and next(calls) == call:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(None)
 
 
 @pytest.mark.parametrize("at", ["other", "expect"])
@@ -241,13 +305,15 @@ def test_threads_may_ask_and_tell(name):
     assert again.ask() == optimizer.ask()
 
 
-def test_a_copy_goes_its_own_way():
-    optimizer = AskTell(CUBE, 12)
+@pytest.mark.parametrize("name", ["universal", "tpe", "cmaes", "gp-ei"])
+def test_a_copy_goes_its_own_way(name):
+    optimizer, untroubled = AskTell(CUBE, 30, name), AskTell(CUBE, 30, name)
     played(optimizer, bowl, 3)
     other = copy.deepcopy(optimizer)
-    assert played(other, bowl, 3) == played(optimizer, bowl, 3)
+    played(other, lambda x: -bowl(x), 9)
     other.ask()
     assert (len(other.pending), len(optimizer.pending)) == (1, 0)
+    assert played(optimizer, bowl, 9) == played(untroubled, bowl, 12)[3:]
 
 
 # --- Workers.
@@ -450,6 +516,23 @@ def test_what_was_returned_is_told(value, reason):
 def test_executors_that_cannot_work_are_named(executor, message):
     with pytest.raises(ValueError, match=message):
         minimize(lambda x: 1.0, CUBE, 5, workers=2, executor=executor, progress=False)
+
+
+@pytest.mark.filterwarnings("ignore:the evaluation of")
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_a_function_may_exit_elsewhere(executor):
+    """As ``argparse`` does, in another thread or process; only in this one it ends the search."""
+    result = minimize(exits, CUBE, 12, 2, executor=executor, agent="sobol", progress=False)
+    assert {trial.x["a"] > 0.5 for trial in result.history if trial.failed} == {True}
+    assert "SystemExit: bad" in {trial.error for trial in result.history}
+    with pytest.raises(SystemExit):
+        minimize(exits, CUBE, 12, agent="sobol", progress=False)
+
+
+def exits(x):
+    if x["a"] > 0.5:
+        sys.exit("bad")
+    return x["a"]
 
 
 def test_a_result_is_shown_in_a_line():

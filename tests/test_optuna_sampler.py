@@ -285,6 +285,34 @@ def test_the_first_trial_of_several_is_not_warned_of(recwarn):
     assert not recwarn
 
 
+@pytest.mark.parametrize("call", ["expect", "tell", "ask"])
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_study_that_is_stopped_in_between_knows_all_trials_afterwards(call, number, monkeypatch):
+    """By Ctrl-C, while the sampler takes in those of others and one of its own."""
+    study = study_of(BBOSampler(30, space=SPACE))
+    others = study_of(optuna.samplers.RandomSampler(seed=0))
+    others.optimize(objective, n_trials=6)
+    study.optimize(objective, n_trials=1)
+    study.add_trials(others.trials)
+    original, calls = getattr(AskTell, call), []
+
+    def interrupted(*arguments, **more):
+        calls.append(arguments)
+        if len(calls) == (1 if call == "ask" else number):
+            raise KeyboardInterrupt
+        return original(*arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AskTell, call, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            study.optimize(objective, n_trials=1)
+    study.optimize(objective, n_trials=1)
+    ended = [t for t in study.trials[:-1] if t.state == optuna.trial.TrialState.COMPLETE]
+    told = study.sampler._optimizer.history
+    assert [e.x for e in told if not e.failed] == [pytest.approx(t.params) for t in ended]
+    assert study.sampler._optimizer.pending == [study.trials[-1].params]
+
+
 def test_an_agent_may_be_a_path():
     path = Path(agents.__file__).parent / "weights" / "universal.safetensors"
     own, named = (study_of(BBOSampler(8, a, space=SPACE)) for a in (path, "universal"))

@@ -13,9 +13,9 @@ import torch
 import tyro
 from rich.console import Console
 
-from agents.asktell import SavedOptimizerError
 from agents.networks import Network
 from agents.pretrained import WeightsError, save
+from agents.saved import SavedOptimizerError
 from bbo_envs.checks import positive_integer
 from bbo_envs.errors import (
     MissingExtraError,

@@ -40,9 +40,12 @@ class _CMAES:
             "verbose": -9,
             # The library would otherwise seed and use NumPy's global generator.
             "seed": np.nan,
-            "randn": lambda *shape: self.random.standard_normal(shape),
+            "randn": self._normal,
         }
         return cma.CMAEvolutionStrategy(mean, _INITIAL_STEP, options)
+
+    def _normal(self, *shape: int) -> Point:
+        return self.random.standard_normal(shape)
 
 
 def cmaes(problem: Problem) -> PerFunction:

@@ -204,22 +204,32 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
         for trial in study.get_trials(deepcopy=False, states=_ENDED):
             if trial.number in self._told:
                 continue
-            self._told.add(trial.number)
-            asked = self._asked.pop(trial.number, None)
             values = {name: trial.params.get(name) for name in space.names}
+            asked = self._asked.get(trial.number)
             if asked is not None and asked != values:
                 # The trial has suggested it from another range, and Optuna has drawn one there.
                 self._optimizer.tell(asked, failed=True)
-            if asked != values and not self._optimizer.takes_any:
-                continue
-            try:
-                space.encode(values)
-            except ValueError:  # it has not all the parameters, or others' ranges
-                continue
-            if asked is None:  # made by others, out of the budget that is the study's
+                del self._asked[trial.number]
+                asked = None
+            if asked is None and self._optimizer.takes_any and _has(space, values):
+                # Made by others, out of the budget that is the study's.
                 self._optimizer.expect(values)
-            failed = trial.state != TrialState.COMPLETE
-            self._optimizer.tell(values, None if failed else sign * trial.value, failed=failed)
+                asked = self._asked[trial.number] = values
+            if asked is not None:
+                failed = trial.state != TrialState.COMPLETE
+                self._optimizer.tell(values, None if failed else sign * trial.value, failed=failed)
+                del self._asked[trial.number]
+            # Not before: whoever stops a study may go on with it.
+            self._told.add(trial.number)
+
+
+def _has(space: Space, values: dict[str, Any]) -> bool:
+    """Whether a trial has all of the parameters, in their ranges."""
+    try:
+        space.encode(values)
+    except ValueError:
+        return False
+    return True
 
 
 def _searchable(distribution: BaseDistribution) -> bool:
