@@ -81,6 +81,7 @@ class AskTell:
         workers: How many points will be out at a time. Networks see that for themselves, but some
             classical optimisers are told, and ``"auto"`` depends on it.
         journal: Called with everything that is asked and told, as ``state_dict`` holds it, at once.
+            Where it raises, that has not taken place: it must not have kept it then.
 
     Raises:
         ValueError: If the space is malformed, or the agent cannot be used on it.
@@ -138,9 +139,14 @@ class AskTell:
         return [dict(asked.values) for asked in self._pending]
 
     @property
+    def noted(self) -> int:
+        """How many asks, expectations and tells have taken place."""
+        return len(self._events)
+
+    @property
     def takes_any(self) -> bool:
         """Whether points that were not asked for may be told: networks are shown them."""
-        return all(hasattr(self._optimizer, name) for name in ("asked", "announced"))
+        return hasattr(self._optimizer, "asked") and hasattr(self._optimizer, "announced")
 
     @property
     def best(self) -> Evaluation:
@@ -245,6 +251,8 @@ class AskTell:
         return self._stepped(last)
 
     def _stepped(self, observation: Observation) -> Tensor:
+        # Steps of networks change nothing in a state, those of others may.
+        self._spoilt = not self.takes_any
         x, self._state = self._optimizer.step(self._state, observation)
         return x
 
@@ -430,7 +438,10 @@ class AskTell:
             return
         if not torch.equal(self._propose().double(), query):
             if not self.takes_any:
-                raise ValueError(f"{self.agent!r} does not ask again what it has asked")
+                raise ValueError(
+                    f"{self.agent!r} does not ask again what it has asked, since its library draws "
+                    "from generators of its own; begin anew, or use another agent"
+                )
             self._correct(query)
         self._pending.append(other)
 
@@ -443,7 +454,7 @@ class _AllOrNothing:
     """
 
     def __init__(self, optimizer: AskTell) -> None:
-        self.optimizer, self.noted = optimizer, False
+        self.optimizer, self.noted, self.spoilt = optimizer, False, optimizer._spoilt
         self.state, self.generator = optimizer._state, optimizer._generator.get_state()
         self.pending, self.untold = list(optimizer._pending), list(optimizer._untold)
         self.failed, self.spare = list(optimizer._failed), list(optimizer._spare)
@@ -457,7 +468,7 @@ class _AllOrNothing:
         self.optimizer._events.append(event)
         if self.optimizer._journal is not None:
             self.optimizer._journal(event)
-        self.noted = True
+        self.noted, self.optimizer._spoilt = True, self.spoilt
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None or self.noted:
@@ -469,8 +480,6 @@ class _AllOrNothing:
         optimizer._failed, optimizer._spare = self.failed, self.spare
         del optimizer.history[self.told :]
         del optimizer._events[self.events :]
-        # Steps of networks change nothing in a state, those of others may.
-        optimizer._spoilt = not optimizer.takes_any
 
 
 def _made(agent: str | Agent, space: Space, budget: int, workers: int) -> Agent:

@@ -34,17 +34,11 @@ def one_at_a_time(
     return called
 
 
-class Lock:
-    """A lock that may be copied: the copy is another one."""
+class Lock(type(threading.RLock())):  # type: ignore[misc]  # a class that has no public name
+    """A lock that may be copied: the copy is another one.
 
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+    It has no methods of Python's own to enter and leave it, in which Ctrl-C could leave it locked.
+    """
 
     def __reduce__(self) -> tuple[type["Lock"], tuple[()]]:
         return Lock, ()

@@ -26,10 +26,12 @@ def number_of(name: str, value: Any, remedy: str) -> float:
         2.5
     """
     try:
+        if isinstance(value, Tensor):
+            value = value.item()
         array = isinstance(value, np.ndarray | np.generic)
         if isinstance(value, str | bytes | bytearray) or (array and np.iscomplexobj(value)):
             raise TypeError("it is no real number")
-        return float(value.detach() if isinstance(value, Tensor) else value)
+        return float(value)
     except OverflowError:  # an integer beyond all floats
         return math.inf if value > 0 else -math.inf
     except (TypeError, ValueError, RuntimeError) as error:

@@ -3,11 +3,14 @@
 import itertools
 import signal
 import sys
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
+import numpy as np
 import pytest
+import torch
 
-from agents import AskTell
+from agents import AskTell, SavedOptimizerError
 from agents.baselines import optuna as of_optuna
 from tests.test_asktell import CUBE, bowl, history_of, played
 
@@ -115,9 +118,11 @@ def interrupted_at(call):
     calls = itertools.count(1)
 
     def trace(frame, event, argument):
-        # PyTorch's modes are left by functions of Python too: they would stay on.
+        # PyTorch's modes are left by functions of Python too: they would stay on. What a generator
+        # raises when it is collected is raised nowhere.
         of_mode = "torch" in frame.f_code.co_filename and frame.f_code.co_name == "__exit__"
-        if not of_mode and next(calls) == call:
+        spared = of_mode or frame.f_code.co_name == "<genexpr>"
+        if not spared and next(calls) == call:
             sys.settrace(None)
             raise KeyboardInterrupt
 
@@ -167,3 +172,49 @@ def test_a_classical_optimiser_that_is_interrupted_goes_on_from_what_took_place(
             optimizer.ask()
     assert optimizer.pending == []
     assert played(optimizer, bowl, 12) == played(untroubled, bowl, 12)
+
+
+@pytest.mark.parametrize("name", ["random", "universal"])
+def test_no_interruption_keeps_other_threads_out(name):
+    """By real signals, at moments spread over an ask and a tell."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    optimizer, before = AskTell(CUBE, 40, name), signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for delay in np.geomspace(1e-6, 2e-3, 400):
+            with suppress(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                optimizer.ask()
+                optimizer.tell(optimizer.pending[0], 1.0)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(optimizer._lock.acquire, timeout=0.0).result()
+                pool.submit(optimizer._lock.release).result()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        torch.set_grad_enabled(True)  # whose own context may have been interrupted
+
+
+def test_a_library_that_draws_from_elsewhere_survives_a_journal_that_cannot_be_written():
+    """NGOpt, of that budget; a tell touches no library."""
+    full = [False]
+
+    def journal(event):
+        if full[0]:
+            raise OSError("no space left on device")
+
+    optimizer = AskTell({f"x{n}": (0.0, 1.0) for n in range(5)}, 300, "ngopt", journal=journal)
+    played(optimizer, lambda x: sum(x.values()), 8)
+    x = optimizer.ask()
+    full[0] = True
+    with pytest.raises(OSError, match="no space"):
+        optimizer.tell(x, 1.0)
+    full[0] = False
+    optimizer.tell(x, 1.0)
+    assert len(played(optimizer, lambda x: sum(x.values()), 8)) == 8
+    with pytest.raises(SavedOptimizerError, match="its library draws from generators of its own"):
+        AskTell.from_state_dict(optimizer.state_dict())

@@ -313,6 +313,34 @@ def test_a_study_that_is_stopped_in_between_knows_all_trials_afterwards(call, nu
     assert study.sampler._optimizer.pending == [study.trials[-1].params]
 
 
+@pytest.mark.parametrize("agent", ["universal", "tpe"])
+def test_a_trial_that_was_told_when_a_study_was_stopped_is_not_told_again(agent, monkeypatch):
+    """Stopped between what the optimiser took in and what the sampler knows of that."""
+    study = study_of(BBOSampler(30, agent, space=SPACE))
+    study.optimize(objective, n_trials=3)
+    original = AskTell.tell
+
+    def interrupted(*arguments, **more):
+        original(*arguments, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AskTell, "tell", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            study.optimize(objective, n_trials=1)
+    study.optimize(objective, n_trials=2)
+    told = [e.x for e in study.sampler._optimizer.history]
+    complete = [t for t in study.trials[:-1] if t.state == optuna.trial.TrialState.COMPLETE]
+    assert told == [pytest.approx(t.params) for t in complete]
+
+
+def test_a_trial_of_another_range_is_one_of_the_budget():
+    space = {"x": optuna.distributions.FloatDistribution(-5, 5)}
+    study = study_of(BBOSampler(20, space=space))
+    study.optimize(lambda trial: trial.suggest_float("x", -5, 5 * (trial.number % 2)), n_trials=9)
+    assert study.sampler._optimizer._state.made == 9
+
+
 def test_an_agent_may_be_a_path():
     path = Path(agents.__file__).parent / "weights" / "universal.safetensors"
     own, named = (study_of(BBOSampler(8, a, space=SPACE)) for a in (path, "universal"))

@@ -100,6 +100,7 @@ def test_the_space_may_be_rays_own():
         tune.qrandint(-7, 18, 4),
         tune.qrandint(16, 64, 16),
         tune.quniform(-0.3, 0.6, 0.1),
+        tune.quniform(0.0, 6.0, 2),
         tune.randint(-2, 3),
         tune.qlograndint(1, 6, 1),
         tune.choice(["a", "b"]),
@@ -115,6 +116,7 @@ def test_values_are_those_that_ray_draws(domain):
     if parameter.axis.log:
         ours = range(parameter.low, parameter.high + 1)
     assert set(ours) == {0.0 if value == 0 else value for value in drawn}
+    assert {isinstance(value, float) for value in ours} == {isinstance(drawn[0], float)}
 
 
 def test_constants_may_have_any_names_and_parameters_not():

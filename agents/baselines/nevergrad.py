@@ -6,13 +6,15 @@ from typing import Any
 
 import nevergrad
 import numpy as np
-from nevergrad.optimization import metamodel
+from nevergrad.optimization import metamodel, recaster
 
 from agents.baselines.adapter import PerFunction, Point, take_nearest
 from bbo_envs.problem import Problem
 
 # Its metamodels make floats of arrays [1], which NumPy no longer does since version 2.4.
 metamodel.float = lambda array: np.asarray(array).item()
+# Its threads wait for values; they must not keep a program from its end.
+recaster._MessagingThread.daemon = True
 
 
 class _NGOpt:
@@ -46,6 +48,8 @@ class _NGOpt:
 def ngopt(problem: Problem) -> PerFunction:
     """NGOpt in its default configuration, told the budget and the number of workers.
 
-    Where more points are wanted than there are workers, they are uniform ones.
+    Where more points are wanted than there are workers, they are uniform ones. For large budgets
+    (above 200 in three dimensions, say) some of its choices draw from NumPy's global generator:
+    then a seed does not give the same points again, and what was saved cannot be restored.
     """
     return PerFunction(partial(_NGOpt, workers=problem.workers))

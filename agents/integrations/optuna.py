@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from agents.asktell import AskTell
@@ -157,7 +158,7 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
     def __getstate__(self) -> dict[str, Any]:
         """Optuna copies samplers to other processes; there they begin by what the study holds."""
         state = dict(self.__dict__)
-        for name in ("_lock", "_study", "_intersection", "_optimizer", "_asked", "_told"):
+        for name in ("_lock", "_study", "_intersection", "_optimizer", "_asked", "_told", "_begun"):
             del state[name]
         return state
 
@@ -178,6 +179,8 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
         """Begins anew, on another search space."""
         self._search_space = search_space
         self._told: set[int] = set()
+        # After how many steps of the optimiser somebody began to take a trial in.
+        self._begun: dict[int, int] = {}
         self._asked: dict[int, dict[str, Any]] = {}
         self._optimizer: AskTell | None = None
         if search_space:
@@ -201,26 +204,29 @@ class BBOSampler(BaseSampler):  # type: ignore[misc]  # of no type here
         assert self._optimizer is not None
         sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
         space: Space = self._optimizer.space
-        for trial in study.get_trials(deepcopy=False, states=_ENDED):
+        ended = study.get_trials(deepcopy=False, states=_ENDED)
+        # The one that was being taken in when somebody stopped the study comes first.
+        for trial in sorted(ended, key=lambda trial: trial.number not in self._begun):
             if trial.number in self._told:
                 continue
             values = {name: trial.params.get(name) for name in space.names}
             asked = self._asked.get(trial.number)
-            if asked is not None and asked != values:
-                # The trial has suggested it from another range, and Optuna has drawn one there.
-                self._optimizer.tell(asked, failed=True)
-                del self._asked[trial.number]
-                asked = None
-            if asked is None and self._optimizer.takes_any and _has(space, values):
-                # Made by others, out of the budget that is the study's.
-                self._optimizer.expect(values)
-                asked = self._asked[trial.number] = values
-            if asked is not None:
-                failed = trial.state != TrialState.COMPLETE
-                self._optimizer.tell(values, None if failed else sign * trial.value, failed=failed)
-                del self._asked[trial.number]
-            # Not before: whoever stops a study may go on with it.
+            failed = trial.state != TrialState.COMPLETE
+            y = None if failed else sign * trial.value
+            tell = partial(self._optimizer.tell, values, y, failed=failed)
+            takes = self._optimizer.takes_any and _has(space, values)
+            if asked is None:  # made by others, out of the budget that is the study's
+                steps = [partial(self._optimizer.expect, values), tell] if takes else []
+            elif asked == values:
+                steps = [tell]
+            else:  # it was suggested from another range, and Optuna has drawn one there
+                steps = [partial(self._optimizer.tell, asked, failed=True), *[tell] * takes]
+            begun = self._begun.setdefault(trial.number, self._optimizer.noted)
+            for step in steps[self._optimizer.noted - begun :]:
+                step()
             self._told.add(trial.number)
+            self._asked.pop(trial.number, None)
+            del self._begun[trial.number]
 
 
 def _has(space: Space, values: dict[str, Any]) -> bool:

@@ -214,7 +214,7 @@ def _parameter(name: str, domain: sample.Domain) -> Parameter:
                 return Float(domain.lower, domain.upper, log)
             if not log:
                 first, last = round(domain.lower / step), round(domain.upper / step)
-                return Ordinal([step * n for n in range(first, last + 1)])
+                return Ordinal([float(step * n) for n in range(first, last + 1)])
         if isinstance(domain, sample.Integer):
             # Ranges are without their upper end, unless they are of the multiples of a step.
             if step in (None, 1):
