@@ -443,6 +443,7 @@ class AskTell:
                     "from generators of its own; begin anew, or use another agent"
                 )
             self._correct(query)
+        self._spoilt = False  # since that step took place
         self._pending.append(other)
 
 

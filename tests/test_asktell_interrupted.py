@@ -174,6 +174,25 @@ def test_a_classical_optimiser_that_is_interrupted_goes_on_from_what_took_place(
     assert played(optimizer, bowl, 12) == played(untroubled, bowl, 12)
 
 
+@pytest.mark.parametrize("restored", [True, False])
+def test_what_took_place_is_made_again_only_where_something_was_undone(restored, monkeypatch):
+    """It takes as long as the library took for it, which may be minutes."""
+    optimizer, proposed = AskTell(CUBE, 20, "tpe"), []
+    played(optimizer, bowl, 6)
+    propose = of_optuna.TPESampler.sample_relative
+    monkeypatch.setattr(
+        of_optuna.TPESampler,
+        "sample_relative",
+        lambda *arguments: proposed.append(arguments) or propose(*arguments),
+    )
+    if restored:
+        optimizer = AskTell.from_state_dict(optimizer.state_dict())
+        assert len(proposed) == 6
+        proposed.clear()
+    optimizer.ask()
+    assert len(proposed) == 1
+
+
 @pytest.mark.parametrize("name", ["random", "universal"])
 def test_no_interruption_keeps_other_threads_out(name):
     """By real signals, at moments spread over an ask and a tell."""
